@@ -13,6 +13,7 @@ import sys
 from absl import flags
 
 from pipelines import launch
+from tff_vision import wording
 from tff_vision.federation import plan as plan_lib
 
 _PLAN = flags.DEFINE_string('plan', None, 'File of the plan, as the coordinator has it.')
@@ -84,8 +85,8 @@ def _check_cost(approved):
   if not approved.epsilon:
     raise ValueError(f'most_epsilon={limit:g}, and the plan promises nothing to the people in the images.')
   if approved.epsilon[-1][1] > limit:
-    raise ValueError(f'most_epsilon={limit:g}, and the plan may cost epsilon {approved.epsilon[-1][1]:.3g}; fewer '
-                     'spare_rounds cost less.')
+    raise ValueError(f'most_epsilon={limit:g}, and the plan may cost epsilon '
+                     f'{wording.at_most(approved.epsilon[-1][1], ".3g")}; fewer spare_rounds cost less.')
 
 
 if __name__ == '__main__':

@@ -18,6 +18,7 @@ from absl import flags
 
 from flags import program_flags
 from pipelines import launch
+from tff_vision import wording
 from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.program import json_file, run_directory
 
@@ -123,18 +124,18 @@ def _into_report(found, told, directory, task, shown):
 def _show(found, ledger):
   from tff_vision.audit import membership_of_run, promise
   print(f'{"attack":<44}{"measured":>12}{"theory":>12}')
-  theory = f'{promise.to_examples(ledger)[0]:.3f}' if isinstance(ledger, ledger_lib.Ledger) else 'no promise'
+  theory = wording.at_most(promise.to_examples(ledger)[0]) if isinstance(ledger, ledger_lib.Ledger) else 'no promise'
   if found['canaries']:
     canaries = found['canaries']
     print(f'{"canaries, one known round or step: epsilon":<44}{canaries["epsilon"]:>12.3f}'
           f'{canaries["epsilon_theory"]:>12.3f}')
-    print(f'{"  exceeded with 99.95 % confidence":<44}{canaries["epsilon_low"]:>12.3f}')
+    print(f'{"  exceeded with 99.95 % confidence":<44}{wording.at_least(canaries["epsilon_low"]):>12}')
   for name, everyone, per_client in membership_of_run.made(found):
-    print(f'{f"membership by {name}: epsilon at least":<44}{everyone["epsilon_low"]:>12.3f}'
+    print(f'{f"membership by {name}: epsilon at least":<44}{wording.at_least(everyone["epsilon_low"]):>12}'
           f'{theory:>12}')
     print(f'  AUC {everyone["auc"]:.4f}, {100 * everyone["true_positive_rate"]:.2f} % found at 1 % false alarms')
     for entry in per_client:
-      print(f'  {entry["client"]:<42}AUC {entry["auc"]:.3f}, epsilon at least {entry["epsilon_low"]:.3f} '
+      print(f'  {entry["client"]:<42}AUC {entry["auc"]:.3f}, epsilon at least {wording.at_least(entry["epsilon_low"])} '
             f'({entry["members"]} against {entry["others"]})')
   for name, value in found['inversion'].get('correlation', {}).items():
     print(f'{"image: " + name:<44}{value:>12.3f} correlation')

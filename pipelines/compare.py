@@ -17,6 +17,7 @@ from absl import flags
 
 from flags import program_flags
 from pipelines import launch
+from tff_vision import wording
 from tff_vision.accounting import ledger
 from tff_vision.program import json_file
 
@@ -41,10 +42,11 @@ def main(paths: Sequence[str]) -> None:
   for group, row in zip(groups, rows, strict=True):
     said = [f'{one.name} {number_format.spread(one, row[one.name])}' for one in metrics if one.name in row]
     if isinstance(group.ledger, ledger.Ledger):
-      said.append(f'epsilon {group.ledger.epsilon:.3f} at delta {group.ledger.delta:.3g}, unit {group.ledger.unit}')
-    print(f'{row["group"]}: {"  ".join(said)}  ({row["runs"]} run{"s" * (row["runs"] > 1)}: '
+      said.append(f'epsilon {wording.at_most(group.ledger.epsilon)} '
+                  f'at delta {wording.at_most(group.ledger.delta, ".3g")}, unit {group.ledger.unit}')
+    print(f'{row["group"]}: {"  ".join(said)}  ({wording.counted(row["runs"], "run")}: '
           f'{", ".join(row["run_dirs"])})')
-  run_comparison.write_html(output, groups, title=f'Comparison of {len(paths)} runs')
+  run_comparison.write_html(output, groups, title=f'Comparison of {wording.counted(len(paths), "run")}')
   print(f'page: {output}')
   if program_flags.json_file() is not None:
     json_file.write(program_flags.json_file(), {'groups': rows})

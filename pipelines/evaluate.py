@@ -11,6 +11,7 @@ from absl import flags
 
 from flags import program_flags
 from pipelines import launch, progress
+from tff_vision import wording
 from tff_vision.program import json_file, run_directory
 
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
@@ -40,7 +41,7 @@ def _show(name, found):
   if clients['count']:
     print(f'  {progress.client_title(clients)}: mean {clients["mean"]:.4f}, '
           f'10th percentile {clients["percentile_10"]:.4f}, worst {clients["worst"]:.4f}, '
-          f'over {clients["count"]} clients')
+          f'over {wording.counted(clients["count"], "client")}')
 
 
 if __name__ == '__main__':

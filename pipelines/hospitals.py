@@ -22,7 +22,7 @@ from absl import flags
 
 from flags import data_flags, experiment_flags, privacy_flags, program_flags, study_flags, training_flags
 from pipelines import launch, progress
-from tff_vision import configs
+from tff_vision import configs, wording
 from tff_vision.accounting import ledger
 from tff_vision.data.sources import installed
 from tff_vision.program import json_file
@@ -118,7 +118,8 @@ def _show(content):
     print(f'{way["title"]:>32}  ' + '  '.join(_cell(way['hospitals'][name]) for name in names))
   for key, stated in content['privacy'].items():
     spent = ledger.Ledger.from_json(stated)
-    each = ', '.join(f'{name} {one.smallest_epsilon:.3f}' for name, one in zip(names, spent.per_client, strict=True))
+    each = ', '.join(f'{name} {wording.at_most(one.smallest_epsilon)}'
+                     for name, one in zip(names, spent.per_client, strict=True))
     print(f'{content["ways"][key]["title"]}: {spent.sentence(each)}')
 
 

@@ -12,6 +12,7 @@ from absl import flags
 
 from flags import experiment_flags, federation_flags, runtime_flags
 from pipelines import launch
+from tff_vision import wording
 from tff_vision.federation import plan as plan_lib
 from tff_vision.program import whole_file
 
@@ -38,7 +39,8 @@ def main() -> None:
   elif _EXAMPLES.value:
     raise ValueError('examples has no effect without rehearse.')
   whole_file.write(sites.plan_out, plan.to_json())
-  print(f'{sites.plan_out}: {len(plan.sites)} sites, {len(plan.clients)} clients, {plan.rounds} rounds, model '
+  print(f'{sites.plan_out}: {wording.counted(len(plan.sites), "site")}, '
+        f'{wording.counted(len(plan.clients), "client")}, {wording.counted(plan.rounds, "round")}, model '
         f'{model.name} of {model.count_params():,} parameters.')
   print(f'digest: {plan.digest}')
 

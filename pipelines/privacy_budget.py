@@ -16,6 +16,7 @@ from absl import flags
 
 from flags import study_flags
 from pipelines import launch
+from tff_vision import wording
 from tff_vision.accounting.conditions import Relation, Unit
 from tff_vision.program import whole_file
 
@@ -57,21 +58,24 @@ def _answer(budget) -> None:
 
 def _describe(found) -> str:
   run, records = found.releases, f'{found.unit}s'
-  pld = 'not known for this sampling or delta' if found.epsilon_pld is None else f'{found.epsilon_pld:.4f}'
+  pld = ('not known for this sampling or delta' if found.epsilon_pld is None else
+         wording.at_most(found.epsilon_pld, '.4f'))
   by_unit = found.epsilon_by_unit
   lines = [
-      f'{run.rounds} rounds, {run.cohort_size} of {run.population} {records} a round, sampling {run.sampling}'
-      f'{run.sizes.describe()}, '
+      f'{wording.counted(run.rounds, "round")}, {run.cohort_size} of {run.population} {records} a round, '
+      f'sampling {run.sampling}{run.sizes.describe()}, '
       f'noise multiplier {run.noise_multiplier:.6g}', '',
-      f'  epsilon (PLD)  {pld}', f'  epsilon (RDP)  {found.epsilon_rdp:.4f}',
-      f'  delta          {found.delta:.3g}', f'  relation       {run.relation}: {_CHANGE[run.relation]} {found.unit}',
+      f'  epsilon (PLD)  {pld}', f'  epsilon (RDP)  {wording.at_most(found.epsilon_rdp, ".4f")}',
+      f'  delta          {wording.at_most(found.delta, ".3g")}',
+      f'  relation       {run.relation}: {_CHANGE[run.relation]} {found.unit}',
       '', '  unit      epsilon   against']
   if found.unit is Unit.CLIENT:
-    lines += [f'  client    {by_unit["client"]:<9.4f} {_CHANGE[run.relation]} client',
-              f'  example   {by_unit["example"]:<9.4f} any change of one client\'s examples, so of one example']
+    lines += [f'  client    {wording.at_most(by_unit["client"], ".4f"):<9} {_CHANGE[run.relation]} client',
+              f'  example   {wording.at_most(by_unit["example"], ".4f"):<9} any change of one client\'s examples, so '
+              'of one example']
   else:
     lines += ['  client    none      a client holds many examples; protect clients with --unit=client',
-              f'  example   {by_unit["example"]:<9.4f} {_CHANGE[run.relation]} example']
+              f'  example   {wording.at_most(by_unit["example"], ".4f"):<9} {_CHANGE[run.relation]} example']
   if found.alternatives:
     from tff_vision.privacy import mechanism_comparison
     lines += ['', '  ' + mechanism_comparison.saved(run.noise_multiplier, **found.alternatives)]
@@ -84,7 +88,8 @@ def _profile(found) -> list[str]:
   if profile is None:
     return []
   lines = ['', '  delta at epsilon  ' + ', '.join(
-      f'{epsilon:.3g}: {delta:.2g}' for epsilon, delta in zip(profile.epsilon[::20], profile.delta[::20], strict=True))]
+      f'{wording.at_most(epsilon, ".3g")}: {wording.at_most(delta, ".2g")}'
+      for epsilon, delta in zip(profile.epsilon[::20], profile.delta[::20], strict=True))]
   exact = 'exact' if profile.mu_exact else f'up to delta {profile.mu_slack:.2g}'
   lines.append(f'  mu (Gaussian)     {profile.mu:.4f}, {exact}')
   for bound, unit in ((profile.true_positive_rate, found.unit),
@@ -98,10 +103,11 @@ def _as_table(found, cells) -> str:
   cohorts = list(dict.fromkeys(cohort for _, cohort, _ in cells))
   noises = list(dict.fromkeys(noise for noise, _, _ in cells))
   epsilons = {(noise, cohort): epsilon for noise, cohort, epsilon in cells}
-  lines = ['', f'  epsilon (RDP) after {found.releases.rounds} rounds, by noise multiplier and cohort size',
+  lines = ['', f'  epsilon (RDP) after {wording.counted(found.releases.rounds, "round")}, '
+           f'by noise multiplier and cohort size',
            '  noise     ' + ''.join(f'{cohort:>10}' for cohort in cohorts)]
   for noise in noises:
-    lines.append(f'  {noise:<10.4g}' + ''.join(f'{epsilons[noise, cohort]:>10.3f}' for cohort in cohorts))
+    lines.append(f'  {noise:<10.4g}' + ''.join(f'{wording.at_most(epsilons[noise, cohort]):>10}' for cohort in cohorts))
   return '\n'.join(lines)
 
 
@@ -114,8 +120,8 @@ def _plot(found, cells, path) -> None:
     line = [(noise, epsilon) for noise, size, epsilon in cells if size == cohort]
     axes.loglog(*zip(*line, strict=True), marker='o', label=f'{cohort} {found.unit}s a round')
   axes.set_xlabel('noise multiplier')
-  axes.set_ylabel(f'epsilon at delta = {found.delta:.2g}')
-  axes.set_title(f'{found.releases.rounds} rounds, {found.releases.population} {found.unit}s, '
+  axes.set_ylabel(f'epsilon at delta = {wording.at_most(found.delta, ".2g")}')
+  axes.set_title(f'{wording.counted(found.releases.rounds, "round")}, {found.releases.population} {found.unit}s, '
                  f'{found.releases.sampling} sampling')
   axes.grid(True, which='both', alpha=0.3)
   axes.legend()

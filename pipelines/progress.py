@@ -11,6 +11,8 @@ from typing import Any
 
 import tqdm
 
+from tff_vision import wording
+
 
 class Progress:
   """Shows each round when it ends."""
@@ -131,7 +133,7 @@ def _words(record, metrics):
     if isinstance(evaluation.get(name), float):
       words[name] = f'{evaluation[name]:.4f}'
   if 'epsilon' in record.get('privacy', {}):
-    words['epsilon'] = f'{record["privacy"]["epsilon"]:.3f}'
+    words['epsilon'] = wording.at_most(record['privacy']['epsilon'])
   elif 'epsilon_rdp' in record.get('privacy', {}):
-    words['epsilon'] = f'{record["privacy"]["epsilon_rdp"]:.3f} (RDP)'
+    words['epsilon'] = f'{wording.at_most(record["privacy"]["epsilon_rdp"])} (RDP)'
   return words

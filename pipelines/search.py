@@ -8,7 +8,7 @@ import numpy as np
 from absl import flags
 
 from pipelines import cells
-from tff_vision import configs, seeds
+from tff_vision import configs, seeds, wording
 from tff_vision.data.sources import installed
 from tff_vision.program import halving, sweep_cells, tpe
 
@@ -31,7 +31,7 @@ class Search:
     """Runs every cell."""
     self._prepare(made)
     waiting = [cell for cell in made if not finished(self.folder, cell)]
-    cells.tell(f'{len(waiting)} cells to run.')
+    cells.tell(f'{wording.counted(len(waiting), "cell")} to run.')
     if waiting:
       self._runner(waiting, len(waiting)).run(waiting)
     return Swept(made)
@@ -57,8 +57,8 @@ class Search:
     self._prepare(made)
     seeds_each = len(made) / len(alike)
     planned = halving.total_rounds(len(alike), rungs=rungs, factor=factor) * seeds_each
-    cells.tell(f'{len(made)} cells to run, compared after rounds {", ".join(map(str, rungs[:-1]))}: {planned:.0f} '
-               f'rounds instead of {len(made) * rounds}.')
+    cells.tell(f'{wording.counted(len(made), "cell")} to run, compared after rounds '
+               f'{", ".join(map(str, rungs[:-1]))}: {planned:.0f} rounds instead of {len(made) * rounds}.')
     counts = [len(alike)]
     for _ in rungs[1:]:
       counts.append(math.ceil(counts[-1] / factor))
@@ -99,7 +99,7 @@ class Search:
         if settings is not None:
           batch += fitting([sweep_cells.cell(base, settings)], grid)
       if not batch:
-        cells.tell(f'the grid has {len(made)} cells, and all have run.')
+        cells.tell(f'the grid has {wording.counted(len(made), "cell")}, all of which have run.')
         break
       self._prepare(batch)
       runner = runner or self._runner(batch, number)

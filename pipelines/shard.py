@@ -14,6 +14,7 @@ from absl import flags
 
 from flags import experiment_flags
 from pipelines import launch
+from tff_vision import wording
 
 _OUT = flags.DEFINE_string('out', 'shards', 'Folder to write to.')
 _NUM_WORKERS = flags.DEFINE_integer('num_workers', 1, 'Number of workers; client i goes to worker i modulo this.',
@@ -38,7 +39,8 @@ def main() -> None:
       if found.validation is not None:
         records.write(folder / records.file_name(client, 'validation'), found.validation.examples(client))
       records.write(folder / records.file_name(client, 'test'), found.test.examples.take(found.test.clients[client]))
-    print(f'{folder}: {len(mine)} clients, {sum(clients.num_examples(client) for client in mine)} images')
+    print(f'{folder}: {wording.counted(len(mine), "client")}, '
+          f'{wording.counted(sum(clients.num_examples(client) for client in mine), "image")}')
 
 
 if __name__ == '__main__':

@@ -11,6 +11,7 @@ from absl import flags
 
 from flags import federation_flags, runtime_flags
 from pipelines import launch
+from tff_vision import wording
 from tff_vision.configs import validate
 
 _OUT = flags.DEFINE_string('out', 'survey', 'The files to write, without their ending.')
@@ -39,9 +40,11 @@ def main() -> None:
   survey_page.write_html(f'{_OUT.value}.html', found)
   json_file.write(f'{_OUT.value}.json', found)
   whole_file.write(f'{_OUT.value}.flags', surveying.constants(found))
-  print(f'{found["examples"]:,} training images of {found["clients"]} clients: {_OUT.value}.html')
+  print(f'{wording.counted(found["examples"], "training image")} of '
+        f'{wording.counted(found["clients"], "client")}: {_OUT.value}.html')
   if noise is not None:
-    print(f'privacy: epsilon {noise.epsilon:.3f} at delta {noise.delta:.3g} for one image added or removed')
+    print(f'privacy: epsilon {wording.at_most(noise.epsilon)} at '
+          f'delta {wording.at_most(noise.delta, ".3g")} for one image added or removed')
   for warning in survey_page.warnings(found):
     print(f'warning: {warning}')
 

@@ -25,6 +25,7 @@ from absl import flags
 
 from flags import experiment_flags, privacy_flags, runtime_flags
 from pipelines import cells, launch, search
+from tff_vision import wording
 from tff_vision.configs import validate
 from tff_vision.data.sources import installed
 from tff_vision.program import json_file, run_directory, sweep_cells
@@ -163,12 +164,12 @@ def _conclude(folder, swept, launch_config):
   from tff_vision.report import run_comparison_figures
   best = rows[run_comparison_figures.best_row(rows, metric)]
   for row in rows:
-    print(f'{row["group"]}: {metric.name} {number_format.spread(metric, row.get(metric.name))}  ({row["runs"]} '
-          f'run{"s" * (row["runs"] > 1)})')
+    print(f'{row["group"]}: {metric.name} {number_format.spread(metric, row.get(metric.name))}  ('
+          f'{wording.counted(row["runs"], "run")})')
   print(f'best by {metric.name} on the test set: {best["group"]}')
   if swept.stopped:
     print(f'{len(swept.stopped)} of {len(made)} cells were stopped early.')
-  run_comparison.write_html(folder / 'sweep.html', groups, title=f'Sweep of {len(finished)} runs',
+  run_comparison.write_html(folder / 'sweep.html', groups, title=f'Sweep of {wording.counted(len(finished), "run")}',
                             figures=run_comparison_figures.sweep(rows, metric=metric))
   totals = _totals(budget)
   content = {'metric': metric.name, 'best': best['group'], 'groups': rows,

@@ -20,6 +20,7 @@ from absl import flags
 
 from flags import experiment_flags, federation_flags, privacy_flags, runtime_flags
 from pipelines import launch, progress
+from tff_vision import wording
 from tff_vision.accounting import ledger
 from tff_vision.data.sources import installed
 from tff_vision.program import run_directory
@@ -86,8 +87,9 @@ def _introduce(runtime, config, cohort_size, progress_shown, planned):
   task, images = planned.task, planned.task.images
   progress_shown.metrics = [one.name for one in metric.shown(metric.of(task.objective), task.objective.metric)]
   model = task.keras_model()
-  print(f'{images.name}: {len(images.train)} clients, {len(images.test.examples)} test images, '
-        f'{len(images.class_names)} classes, model {model.name} of {model.count_params():,} parameters.')
+  print(f'{images.name}: {wording.counted(len(images.train), "client")}, '
+        f'{wording.counted(len(images.test.examples), "test image")}, {len(images.class_names)} classes, model '
+        f'{model.name} of {model.count_params():,} parameters.')
   print(f'clients: {_executors(runtime)}.')
   shown = config.show_training_data or planned.plan.releases_exact_metrics
   if len(images.train) < cohort_size:
@@ -107,7 +109,7 @@ def _executors(runtime):
     if visible.chosen(runtime) == 'device':
       return device.described()
   if runtime.workers:
-    return f'on {runtime.num_workers} workers, as each was started'
+    return f'on {wording.counted(runtime.num_workers, "worker")}, as each was started'
   threads = 'threads as TensorFlow chooses' if runtime.threads is None else f'{runtime.threads} thread(s) each'
   return (f'{runtime.max_concurrent_clients or os.cpu_count()} at a time on each of {runtime.num_workers or 1} '
           f'executor(s), {threads}, {runtime.math} (--max_concurrent_clients, --threads, --math)')
@@ -117,12 +119,12 @@ def _conclude(result):
   found = result.report
   clients = found['per_client']
   speed = f' ({found["examples_per_second"]:.0f} examples/s)' if 'examples_per_second' in found else ''
-  print(f'{progress.numbers(found["evaluation"])}  after {found["rounds"]} rounds, '
+  print(f'{progress.numbers(found["evaluation"])}  after {wording.counted(found["rounds"], "round")}, '
         f'{found["seconds"]["train"]:.1f} s of training{speed}')
   if clients['count']:
     print(f'{progress.client_title(clients)}: mean {clients["mean"]:.4f}, '
           f'10th percentile {clients["percentile_10"]:.4f}, worst {clients["worst"]:.4f}, '
-          f'over {clients["count"]} clients')
+          f'over {wording.counted(clients["count"], "client")}')
   if found.get('personal'):
     _conclude_personal(found)
   from tff_vision.report import shared_model  # Imported late: it loads TensorFlow.
@@ -132,8 +134,8 @@ def _conclude(result):
     print(f'clients that never trained: {progress.numbers(found["unseen"]["evaluation"])}')
   print(f'privacy: {result.ledger.sentence()}')
   if isinstance(result.ledger, ledger.Ledger) and result.ledger.delta > 0.01:
-    print(f'note: with probability {result.ledger.delta:.3g} the guarantee fails altogether; so few clients or '
-          'examples make no smaller default. Choose --delta, or protect examples instead of clients.')
+    print(f'note: with probability {wording.at_most(result.ledger.delta, ".3g")} the guarantee fails altogether; '
+          'so few clients or examples make no smaller default. Choose --delta, or protect examples instead of clients.')
   else:
     for warning in result.ledger.warnings:
       print(f'note: {warning}')

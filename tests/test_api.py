@@ -1,6 +1,7 @@
 """An experiment made of values: own objects go in, a run goes on, and both ways of writing it down are the same."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -113,8 +114,8 @@ def test_the_ledger_stands_before_anything_is_trained():
       clip_norm=0.5, target_epsilon=6.0, delta=0.02)).ledger()
   assert ledger.epsilon == pytest.approx(6.0, abs=0.01) and ledger.rounds == 5
   assert isinstance(ledger, tv.Ledger) and str(ledger) == (
-      f'client_gaussian: epsilon {ledger.epsilon:.3f} at delta 0.02; unit: client; relation: add or remove one client; '
-      f'sampling: {ledger.sampling}; 5 rounds; accountant: PLD')
+      f'client_gaussian: epsilon {math.ceil(1000 * ledger.epsilon) / 1000:.3f} at delta 0.02; unit: client; '
+      f'relation: add or remove one client; sampling: {ledger.sampling}; 5 rounds; accountant: PLD')
   assert str(made().ledger()) == 'no guarantee (privacy=none)' and made().ledger().epsilon == float('inf')
 
 

@@ -11,12 +11,12 @@ SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted
 
 # Package of tff_vision -> the packages and modules of tff_vision that it may import.
 FOUNDATION = {'catalogue', 'configs', 'description', 'labels', 'objective_values', 'plugins', 'protocols',
-              'passes', 'secret_files', 'seeds', 'told', 'values'}
+              'passes', 'secret_files', 'seeds', 'told', 'values', 'wording'}
 ALLOWED = {
     # What stands in the catalogue is loaded by name, where it is used.
     'catalogue': set(), 'configs': {'catalogue', 'plugins'}, 'values': {'configs'}, 'objective_values': {'configs'},
     'private_values': {'configs'}, 'passes': set(), 'secret_files': set(), 'seeds': set(), 'description': set(),
-    'labels': set(),
+    'labels': set(), 'wording': set(),
     'plugins': {'description'}, 'told': set(), 'protocols': set(), 'progress': set(), 'trackers': set(),
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'accounting': set(), 'runtime': {'data'},
     'diagnosis': {'runtime'},

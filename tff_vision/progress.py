@@ -4,6 +4,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from tff_vision import wording
+
 
 def show_progress(record: Mapping[str, Any]) -> None:
   """Prints the numbers of a round; pass it to `Experiment.run` as `on_round`.
@@ -13,6 +15,7 @@ def show_progress(record: Mapping[str, Any]) -> None:
   """
   shown = {**record.get('train', {}), **{f'test {name}': value for name, value in record.get('evaluation', {}).items()},
            **record.get('privacy', {})}
-  numbers = '  '.join(f'{name} {value:.4g}' for name, value in shown.items()
+  text = lambda name, value: wording.at_most(value, '.4g') if name.startswith('epsilon') else f'{value:.4g}'
+  numbers = '  '.join(f'{name} {text(name, value)}' for name, value in shown.items()
                       if isinstance(value, (int, float)) and not isinstance(value, bool))
   sys.stdout.write(f'round {record["round"]}  {numbers}\n')

@@ -71,7 +71,7 @@ def test_calls_under_an_earlier_approval_do_not_count_and_a_changed_log_is_refus
   audit.Log(path, ruled.digest).close()
   found = site_status.of(dataclasses.replace(ruled, epsilon=((2, 0.75),)), path)
   assert found.begun == {'a round': (0, 2)} and found.epsilon == 0 and found.other_rounds == 1
-  assert '1 rounds of training began under other approvals in this log; what they cost comes on top' in site_page.cost(
+  assert '1 round of training began under other approvals in this log; what they cost comes on top' in site_page.cost(
       found)
   path.write_text(path.read_text().replace('a round', 'a bound'))
   with pytest.raises(ValueError, match='does not follow from the line before it'):

@@ -63,9 +63,10 @@ def test_runs_are_reserved_settled_and_added_up_as_one_mechanism(tmp_path):
 def test_what_does_not_fit_is_refused_with_the_numbers_and_not_charged(tmp_path):
   file = opened(tmp_path / 'budget', budget_epsilon=gdp.epsilon(0.5, DELTA))
   reserve(file, 'one', gaussian(0.3))
+  up = lambda epsilon: f'{math.ceil(1000 * epsilon) / 1000:.4g}'  # Both are between 1 and 10.
   before, together = gdp.epsilon(0.3, DELTA), gdp.epsilon(math.hypot(0.3, 0.45), DELTA)
-  with pytest.raises(ValueError, match=rf'two does not fit: other runs on this data \(1\) cost epsilon {before:.4g}, '
-                                       f'with it {together:.4g}'):
+  with pytest.raises(ValueError, match=rf'two does not fit: other runs on this data \(1\) cost epsilon {up(before)}, '
+                                       f'with it {up(together)}'):
     reserve(file, 'two', gaussian(0.45))
   assert file.totals().runs == 1
   reserve(file, 'two', gaussian(0.399))

@@ -46,10 +46,10 @@ def test_few_clients_stand_by_name_with_sizes_and_epsilon():
   who = clients.of(report, data)
   table = clients.ledger(report, who)
   assert table.header == ['client', 'training images', 'test images', 'ε', 'rounds', 'accuracy']
-  assert cells(table)[1] == ['client 1', '12', '12', '1.23', '2', '25.0 %'] and cells(table)[0][-1] == '—'
+  assert cells(table)[1] == ['client 1', '12', '12', '1.24', '2', '25.0 %'] and cells(table)[0][-1] == '—'
   figure = clients.figure(report, who)
   bars = figure.panels[0].marks[0]
-  assert bars.rows and bars.texts[1] == 'client 1: 25.0 %, 12 training images, 12 test images, ε 1.23, 2 rounds'
+  assert bars.rows and bars.texts[1] == 'client 1: 25.0 %, 12 training images, 12 test images, ε 1.24, 2 rounds'
   assert [text for _, text in figure.panels[0].y.ticks] == [f'client {i}' for i in range(4)]
   # The table of the mechanism no longer holds the clients in one cell.
   assert not any('per client' in row[0] for row in cells(tables.privacy(report)))

@@ -21,6 +21,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tff_vision import wording
 from tff_vision.accounting import budget_totals, privacy_losses
 from tff_vision.accounting.conditions import Unit
 from tff_vision.configs import budget_file_config
@@ -97,7 +98,8 @@ class BudgetFile:
         others = _totals(header, entries).epsilon if entries else 0.0
         raise ValueError(
             f'budget_file={self._path}: {label} does not fit: other runs on this data ({len(entries)}) cost epsilon '
-            f'{others:.4g}, with it {totals.epsilon:.4g}, of {totals.budget:g} at delta {totals.delta:.3g} for one '
+            f'{wording.at_most(others, ".4g")}, with it {wording.at_most(totals.epsilon, ".4g")}, '
+            f'of {totals.budget:g} at delta {wording.at_most(totals.delta, ".3g")} for one '
             f'{totals.unit}; lower its cost (rounds, noise_multiplier, target_epsilon)'
             + (', or leave it where it stopped.' if before else '.'))
       if journal.header is None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tff_vision import wording
 from tff_vision.accounting import privacy_losses
 from tff_vision.accounting.conditions import Unit
 
@@ -44,8 +45,9 @@ class Totals:
   def sentence(self, path: str) -> str:
     """Returns one sentence with the totals of the budget in `path`."""
     left = self.budget - self.epsilon
-    return (f'budget: {self.runs} run{"s" * (self.runs > 1)} on this data cost epsilon {self.epsilon:.3f} '
-            f'of {self.budget:g} at delta {self.delta:.3g} for one {self.unit}'
+    return (f'budget: {wording.counted(self.runs, "run")} on this data cost epsilon '
+            f'{wording.at_most(self.epsilon)} of {self.budget:g} at delta {wording.at_most(self.delta, ".3g")} '
+            f'for one {self.unit}'
             + ('' if left >= 0 or math.isclose(left, 0) else ': MORE than the budget, since rounds were run again or '
                'clients were lost; no further run fits')
             + f' ({path})')

@@ -10,6 +10,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from tff_vision import wording
 from tff_vision.accounting import ledger_parts
 from tff_vision.accounting.conditions import Accountant, Relation, Sampling, Unit
 from tff_vision.accounting.ledger_parts import ClientCost, NoiseShares, PerExample, Profile
@@ -127,9 +128,10 @@ class Ledger:
   def sentence(self, epsilon: str | None = None) -> str:
     """Returns epsilon with all of its conditions, in words; the argument, if given, replaces the number."""
     said = self.conditions
-    return (f'epsilon {f"{self.epsilon:.3f}" if epsilon is None else epsilon} at delta {self.delta:.3g}; '
+    return (f'epsilon {wording.at_most(self.epsilon) if epsilon is None else epsilon} '
+            f'at delta {wording.at_most(self.delta, ".3g")}; '
             f'unit: {said["unit"]}; relation: {said["relation"]}; sampling: {said["sampling"]}; '
-            f'{self.rounds} rounds; accountant: {said["accountant"]}')
+            f'{wording.counted(self.rounds, "round")}; accountant: {said["accountant"]}')
 
   def __str__(self):
     return f'{self.mechanism}: {self.sentence()}'

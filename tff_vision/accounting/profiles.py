@@ -21,6 +21,7 @@ import dp_accounting
 import numpy as np
 from scipy import special
 
+from tff_vision import wording
 from tff_vision.accounting import accounting, gdp
 from tff_vision.accounting.conditions import Relation, Unit
 from tff_vision.accounting.ledger_parts import Profile
@@ -80,8 +81,8 @@ def weak_delta(delta: float, population: int, unit: Unit) -> str | None:
   """Returns a warning if delta is more than a tenth of one over the population."""
   if delta <= 1 / (_WEAK * population):
     return None
-  return (f'delta = {delta:.3g} is weak for {population} {unit}s: a mechanism that publishes the data of each with '
-          f'that probability keeps it; {1 / (_WEAK * population):.2g} or less is better.')
+  return (f'delta = {wording.at_most(delta, ".3g")} is weak for {population} {unit}s: a mechanism that publishes the '
+          f'data of each with that probability keeps it; {1 / (_WEAK * population):.2g} or less is better.')
 
 
 def points(promise: Promise, delta: float) -> tuple[np.ndarray, np.ndarray] | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow_federated as tff
 
-from tff_vision import configs, tasks
+from tff_vision import configs, tasks, wording
 from tff_vision.accounting import cohort_sizes
 from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.audit import canary_data, float_lattice, guesses, launch_audit, observed, observers
@@ -199,13 +199,15 @@ def begin(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.Pri
 def _sentence(found):
   """Returns the canaries' result as a sentence."""
   sure = f'{100 * found["confidence"]:g} % confidence'
-  promised = f'the ledger says {found["epsilon"]:.3f} at that delta'
+  promised = f'the ledger says {wording.at_most(found["epsilon"])} at that delta'
   who = f'{found["canaries"]} canaries, each a {found["unit"]}' if found['unit'] == 'client' else (
       f'{found["canaries"]} canaries, each an {found["unit"]}')
   if found['broken']:
-    return (f'BROKEN: the audit by {who}, shows epsilon above {found["epsilon_low"]:.3f} at delta {found["delta"]:.2g} '
+    return (f'BROKEN: the audit by {who}, shows epsilon above {wording.at_least(found["epsilon_low"])} at '
+            f'delta {wording.at_most(found["delta"], ".2g")} '
             f'with {sure}, and {promised}; seen by the observer «{found["seen_by"]}». Trust no number of this run.')
-  return (f'audit: {who}, show epsilon above {found["epsilon_low"]:.3f} at delta {found["delta"]:.2g} with {sure}, and '
+  return (f'audit: {who}, show epsilon above {wording.at_least(found["epsilon_low"])} at '
+            f'delta {wording.at_most(found["delta"], ".2g")} with {sure}, and '
           f'{promised}; so many canaries show at most {found["ceiling"]:.3f}, and what they do not show may be there '
           'all the same.')
 

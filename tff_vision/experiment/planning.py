@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_vision import catalogue, configs, plugins, tasks
+from tff_vision import catalogue, configs, plugins, tasks, wording
 from tff_vision.accounting import budget_file
 from tff_vision.aggregation import secured
 from tff_vision.audit import canary_data, run_audit
@@ -152,5 +152,5 @@ def _within_budget(config, found):
   rounds = found.affordable_rounds(config.program.rounds, budget)
   if not rounds:
     raise ValueError(f'stop_at_epsilon={budget:g} does not pay for one round, which costs epsilon '
-                     f'{found.ledger(1).epsilon:.3g}.')
+                     f'{wording.at_most(found.ledger(1).epsilon, ".3g")}.')
   return dataclasses.replace(config.program, rounds=rounds)

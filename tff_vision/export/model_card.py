@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tff_vision import configs, plugins, tasks
+from tff_vision import configs, plugins, tasks, wording
 from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.data import images as images_lib
 from tff_vision.learning import evaluation
@@ -195,7 +195,7 @@ def _markdown(card: Mapping[str, Any]) -> str:
   environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
                                    keep_trailing_newline=True)
   environment.filters.update(number=_cell, label=numbers.label, heading=numbers.heading, text=_text,
-                             size=numbers.size)
+                             size=numbers.size, bound=numbers.upper, counted=wording.counted)
   shown = {name: value for name, value in card['evaluation'].items() if not isinstance(value, list | tuple)}
   return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(
       {**card, 'evaluation': shown}, ledger=ledger_lib.of_report(card), evaluation_keys=list(card['evaluation']))

@@ -4,6 +4,7 @@ import datetime
 import os
 from collections.abc import Iterator
 
+from tff_vision import wording
 from tff_vision.federation import site_status
 from tff_vision.report import number_format as numbers
 from tff_vision.report import pages
@@ -28,10 +29,10 @@ def cost(found: site_status.Status) -> str:
   """Returns the sentence about epsilon."""
   if found.epsilon is None:
     return 'Nothing is promised to the people in the images.'
-  others = (f' {found.other_rounds} rounds of training began under other approvals in this log; what they cost comes '
-            'on top.' if found.other_rounds else '')
-  return (f'Under this approval, this site\'s examples have cost epsilon {found.epsilon:.3f} so far, at most, and '
-          f'{found.most_epsilon:.3f} if all approved rounds run.{others}')
+  others = (f' {wording.counted(found.other_rounds, "round")} of training began under other approvals in this log; '
+            'what they cost comes on top.' if found.other_rounds else '')
+  return (f'Under this approval, this site\'s examples have cost epsilon {wording.at_most(found.epsilon)} so far, '
+          f'at most, and {wording.at_most(found.most_epsilon)} if all approved rounds run.{others}')
 
 
 def write_html(path: os.PathLike | str, found: site_status.Status, now: datetime.datetime) -> None:

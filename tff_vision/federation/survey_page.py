@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tff_vision import wording
 from tff_vision.report import axes, chart, marks, pages, palette, tables
 from tff_vision.report import number_format as numbers
 
@@ -50,9 +51,10 @@ def _footer(found):
   if noise is None:
     return ('Exact sums over all sites. No noise covers them: whoever reads this page learns what they say of the '
             'training images.')
-  return (f'Every number has Gaussian noise of {noise["noise_multiplier"]:g} times its sensitivity: epsilon '
-          f'{noise["epsilon"]:.3g} at delta {noise["delta"]:.3g} for one image added or removed, against readers of '
-          'this page; it adds to what a training costs.')
+  return (f'Every number has Gaussian noise of {noise["noise_multiplier"]:g} times its sensitivity: '
+          f'epsilon {wording.at_most(noise["epsilon"], ".3g")} '
+          f'at delta {wording.at_most(noise["delta"], ".3g")} for one image added or removed, against '
+          'readers of this page; it adds to what a training costs.')
 
 
 def _labels(found):

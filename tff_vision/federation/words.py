@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Iterator
 
+from tff_vision import wording
 from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.federation import approval as approval_lib
 from tff_vision.federation import message_sizes, rehearsal
@@ -104,8 +105,9 @@ def _cost(plan, approved, rehearsed):
     return
   rounds, most = approved.epsilon[-1]
   planned = next(epsilon for number, epsilon in approved.epsilon if number >= plan.rounds)
-  yield (f'Privacy of this site\'s examples: epsilon {planned:.3f} after {plan.rounds} rounds, and at most {most:.3f} '
+  yield (f'Privacy of this site\'s examples: epsilon {wording.at_most(planned)} '
+         f'after {wording.counted(plan.rounds, "round")}, and at most {wording.at_most(most)} '
          f'after the {rounds} that may begin.')
-  yield f'  {stated.sentence(f"{planned:.3f}")}'
+  yield f'  {stated.sentence(wording.at_most(planned))}'
   if not stated.against_server:
     yield '  It holds for whoever sees the models, and not against a coordinator that reads this site\'s sum.'

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from tff_vision import wording
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import journal as journal_lib
 
@@ -58,7 +59,8 @@ def announced(plan: plan_lib.PrivacyPlan, journal: journal_lib.Journal, round_nu
         if (epsilon := cost.ledger(round_num).epsilon) > budget:
           raise OverBudgetError(
               f'stop_at_epsilon={budget:g} does not pay for round {round_num} once more: a worker was lost that may '
-              f'have answered, and what its clients compute now is a second release, in all epsilon {epsilon:.3g}.')
+              f'have answered, and what its clients compute now is a second release, in all '
+              f'epsilon {wording.at_most(epsilon, ".3g")}.')
       try:
         charged.raise_to(cost.spent(rounds))
       except ValueError as error:

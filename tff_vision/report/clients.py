@@ -91,7 +91,8 @@ def ledger(report: Mapping, who: Clients) -> tables.Table | None:
       columns[name], metrics[name] = values, metric
   if not columns or not 0 < len(who.names) <= MAX_ROWS:
     return None
-  text = lambda name, value: numbers.data(value) if metrics[name] is None else numbers.metric(metrics[name], value)
+  text = lambda name, value: (numbers.named(name, value) if metrics[name] is None
+                              else numbers.metric(metrics[name], value))
   return tables.Table(
       caption='Each client', header=['client', *columns],
       rows=[[who.names[place], *(text(name, values[place]) for name, values in columns.items())]
@@ -124,5 +125,5 @@ def figure(report: Mapping, who: Clients) -> chart.Figure | None:
 
 
 def _note(facts):
-  return ''.join(f', {name} {numbers.plain(value)}' if name in ('ε',) else f', {numbers.plain(value)} {name}'
+  return ''.join(f', {name} {numbers.upper(value)}' if numbers.is_promise(name) else f', {numbers.plain(value)} {name}'
                  for name, value in facts.items())

@@ -10,7 +10,7 @@ import pathlib
 import numpy as np
 from matplotlib import colors, figure, ticker
 
-from tff_vision import labels
+from tff_vision import labels, wording
 from tff_vision.data import images as images_lib
 from tff_vision.report import palette, partition, run_charts
 
@@ -62,7 +62,7 @@ def _draw_mix(fig, mix):
     fig.colorbar(drawn, ax=shares, pad=0.01, format=ticker.PercentFormatter(1.0),
                  label='share of a client’s images')
   size.bar(places, mix.sizes, width=0.9, color=palette.LIGHT.third)
-  what = f'{len(places)} clients' + (', a sample in order of size' if mix.sampled else '')
+  what = wording.counted(len(places), 'client') + (', a sample in order of size' if mix.sampled else '')
   size.set(ylabel='images', xlabel=what, xticks=[], xlim=(-0.6, len(places) - 0.4))
 
 

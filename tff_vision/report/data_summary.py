@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tff_vision import labels as labels_lib
-from tff_vision import seeds
+from tff_vision import seeds, wording
 from tff_vision.data import images as images_lib
 from tff_vision.data import pieces
 
@@ -79,9 +79,9 @@ def table(described: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
   """Returns the result of `describe` as pairs of a name and a text."""
   numbers = lambda name, form: '  '.join(f'{key} {value:{form}}' for key, value in described[name].items())
   counted = ', '.join(f'{name}: {count}' for name, count in described['class_counts'].items())
-  test = (f'{described["test_examples"]:,} examples; {described["clients_with_test_examples"]} clients have some of '
-          'their own')
-  unseen = f'{described["unseen_clients"]} with {described["unseen_examples"]:,} examples'
+  test = (f'{wording.counted(described["test_examples"], "example")}; '
+          f'{wording.counted(described["clients_with_test_examples"], "client")} with some of their own')
+  unseen = f'{described["unseen_clients"]} with {wording.counted(described["unseen_examples"], "example")}'
   return [
       ('images', 'x'.join(map(str, described['image_shape'])) + f', {len(described["classes"])} classes'),
       ('clients', f'{described["clients"]} with {described["train_examples"]:,} training examples'),

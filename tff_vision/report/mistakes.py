@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from tff_vision import wording
 from tff_vision.data import images as images_lib
 from tff_vision.report import axes, chart, declared, marks, palette, pictures, tables
 from tff_vision.report import number_format as numbers
@@ -146,7 +147,7 @@ def residuals(report: Mapping) -> chart.Figure | None:
       marks.Line(xs=[min(ends), max(ends)], ys=[min(ends), max(ends)], look='third', dashed=True, dots=False),
       marks.Line(xs=[one['prediction'] for one in held], ys=[one['label'] for one in held], look='first', dots=True,
                  name='bin', texts=[f'predicted {numbers.plain(one["prediction"])}, is {numbers.plain(one["label"])}, '
-                                    f'{one["count"]:,} images' for one in held])]
+                                    f'{wording.counted(one["count"], "image")}' for one in held])]
   return chart.Figure(
       alt=f'Mean numbers over mean predictions in {len(held)} bins of equal numbers of test images.',
       legend=[chart.Key(look='first', name='test images, in bins of equal counts'),
@@ -168,7 +169,8 @@ def reliability_panel(title: str, label: str, lines: Sequence[tuple[str, str, Se
   x = side(label)
   drawn: list[marks.Mark] = [marks.Line(xs=[x.low, 1], ys=[x.low, 1], look='third', dashed=True, dots=False)]
   drawn += [marks.Line(xs=[p for p, _, _ in bins], ys=[o for _, o, _ in bins], look=look, name=name, dots=True, texts=[
-      f'predicted {numbers.percent(p)}, observed {numbers.percent(o)}, {count:,} images' for p, o, count in bins])
+      f'predicted {numbers.percent(p)}, observed {numbers.percent(o)}, '
+      f'{wording.counted(count, "image")}' for p, o, count in bins])
             for look, name, bins in lines]
   return chart.Panel(title=title, x=x, y=side(''), marks=drawn, height=230)
 

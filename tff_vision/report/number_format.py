@@ -5,12 +5,15 @@ Text from outside (class names, folders, notes) is escaped here or by the templa
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 import markupsafe
 
+from tff_vision import wording
 from tff_vision.report import declared
 
+_PROMISE = re.compile('(.*: )?(ε|δ|delta|(smallest[_ ])?epsilon([_ ]rdp)?)')
 MISSING = '—'
 MAX_LISTED = 12
 _LABELS = {
@@ -66,6 +69,16 @@ def plain(value: object) -> str:
   return str(value)
 
 
+def is_promise(name: str) -> bool:
+  """Returns whether a number of this name, a key of the report or its label, is a stated ε or δ: an upper bound."""
+  return _PROMISE.fullmatch(name) is not None
+
+
+def upper(value: object) -> str:
+  """Returns an upper bound, as a stated ε is: as `plain` does, but rounded to no less."""
+  return plain(float(wording.at_most(value, '.3g')) if is_finite(value) else value)
+
+
 def _plain_float(value: float) -> str:
   if math.isnan(value):
     return 'not a number'
@@ -91,6 +104,8 @@ def size(number_of_bytes: float) -> str:
 def metric_text(metric: str | declared.Metric, value: object) -> str:
   """Returns a metric's value as text: shares in percent, others (loss, AUC, ...) as numbers; `metric` may be a name."""
   known = declared.named(metric) if isinstance(metric, str) else metric
+  if is_promise(known.name):
+    return upper(value)
   return percent(value) if is_finite(value) and known.percent else plain(value)
 
 
@@ -109,6 +124,16 @@ def data(value: object, text: str | None = None) -> markupsafe.Markup:
   if not is_number(value):
     return markupsafe.escape(text)
   return markupsafe.Markup('<data value="{}">{}</data>').format(repr(value), text)
+
+
+def named(name: str, value: object) -> markupsafe.Markup:
+  """Returns a number of this name as HTML; a stated ε as the bound that it is."""
+  return bound(value) if is_promise(name) else data(value)
+
+
+def bound(value: object) -> markupsafe.Markup:
+  """Returns an upper bound as HTML."""
+  return data(value, upper(value))
 
 
 def metric(known: str | declared.Metric, value: object) -> markupsafe.Markup:

@@ -17,7 +17,7 @@ _SHOWN = 20  # The table shows every 20th point of the curve.
 def rows(profile: Profile, *, unit: Unit) -> list[tuple[str, float, str]]:
   """Returns the name, the number and the formatted number of each fact in a profile."""
   exact = 'exactly' if profile.mu_exact else f'but for a probability of {numbers.plain(profile.mu_slack)}'
-  found = [(f'δ at ε = {numbers.plain(epsilon)}', delta, numbers.plain(delta)) for epsilon, delta in zip(
+  found = [(f'δ at ε = {numbers.upper(epsilon)}', delta, numbers.upper(delta)) for epsilon, delta in zip(
       profile.epsilon[::_SHOWN], profile.delta[::_SHOWN], strict=True)]
   found.append((f'μ of Gaussian differential privacy, {exact}', profile.mu, numbers.plain(profile.mu)))
   for bound, whose in ((profile.true_positive_rate, _one(unit)),
@@ -79,10 +79,10 @@ def figure(ledger: Ledger, found: Mapping[str, float]) -> chart.Figure:
   if positive:
     epsilons, deltas = map(list, zip(*positive, strict=True))
     curve = [marks.Line(xs=epsilons, ys=deltas, look='first', dots=False, name='δ(ε)', texts=[
-        f'ε = {numbers.plain(float(e))}, δ = {numbers.plain(float(d))}' for e, d in positive])]
+        f'ε = {numbers.upper(float(e))}, δ = {numbers.upper(float(d))}' for e, d in positive])]
     if ledger.delta:
       curve.append(marks.Line(xs=[ledger.epsilon], ys=[ledger.delta], look='second', dots=True, name='stated', texts=[
-          f'ε = {numbers.plain(ledger.epsilon)}, δ = {numbers.plain(ledger.delta)}']))
+          f'ε = {numbers.upper(ledger.epsilon)}, δ = {numbers.plain(ledger.delta)}']))
       keys.append(chart.Key(look='second', name='ε and δ as stated', kind='dot'))
     panels.insert(0, chart.Panel(
         title='The privacy profile δ(ε)', marks=curve, x=axes.numeric(epsilons, label='ε'),

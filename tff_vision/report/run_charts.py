@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tff_vision import wording
 from tff_vision.report import axes, chart, declared, marks, palette, partition
 from tff_vision.report import number_format as numbers
 
@@ -101,7 +102,8 @@ def client_histogram(title: str, group: Mapping, metric: declared.Metric) -> cha
   counts, edges = np.histogram(values, bins=np.linspace(x.low, x.high, _BINS + 1), weights=weights)
   bars = marks.Bars(places=(edges[:-1] + edges[1:]) / 2, values=counts.tolist(), size=0.92 * (edges[1] - edges[0]),
                     look='first', texts=[
-      f'{numbers.metric_text(metric, float(low))} to {numbers.metric_text(metric, float(high))}: {count} clients'
+      f'{numbers.metric_text(metric, float(low))} to {numbers.metric_text(metric, float(high))}: '
+      f'{wording.counted(count, "client")}'
       for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True)])
   rules = [marks.Rule(value=group[key], look='second', dashed=key != 'mean', upright=True,
                       text=f'{numbers.label(key)}: {numbers.metric_text(metric, group[key])}')
@@ -149,8 +151,8 @@ def class_mix(mix: partition.ClassMix) -> chart.Figure:
             texts=[[text(client, i) for client in places] for i in range(len(classes))],
             written=[[f'{100 * share:.0f} %' for share in row] for row in mix.shares.T] if few else ())])
   keys = [chart.Key(look=palette.look(i), name=name, kind='box') for i, name in enumerate(classes)] if stacked else ()
-  alt = (f'Training images and class shares of {len(mix.sizes)} clients; they hold {mix.sizes.min():,} to '
-         f'{mix.sizes.max():,} images each, of {len(mix.class_names)} classes.')
+  alt = (f'Training images and class shares of {wording.counted(len(mix.sizes), "client")}; they hold '
+         f'{mix.sizes.min():,} to {mix.sizes.max():,} images each, of {len(mix.class_names)} classes.')
   return chart.Figure(alt=alt, panels=[sizes, shares], legend=keys)
 
 
@@ -166,7 +168,7 @@ def epsilon(history: Sequence[Mapping], target: float | None) -> chart.Figure | 
     return None
   metric = declared.Metric(name='epsilon', higher_is_better=False)
   drawn: list[marks.Mark] = [marks.Line(xs=rounds, ys=values, look='first', texts=[
-      f'round {number}: ε = {numbers.plain(float(value))}' for number, value in zip(rounds, values, strict=True)])]
+      f'round {number}: ε = {numbers.upper(float(value))}' for number, value in zip(rounds, values, strict=True)])]
   keys = []
   if numbers.is_finite(target):
     drawn.append(marks.Rule(value=target, look='second', text=f'target ε {numbers.plain(target)}'))

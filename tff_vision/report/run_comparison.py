@@ -223,12 +223,12 @@ def tables(groups: Sequence[Group]) -> list[tables_lib.Table]:
           'group', 'runs', 'rounds', *(one.label for one in shown), 'ε', 'secure sum'],
       rows=[[row['group'], numbers.data(row['runs']), numbers.data(row['rounds']),
              *(numbers.spread(one, row.get(one.name)) for one in shown),
-             numbers.data(row['privacy'].get('epsilon')), row['secure_sum']] for row in rows],
+             numbers.bound(row['privacy'].get('epsilon')), row['secure_sum']] for row in rows],
       best=_best(groups, rows))]
   if private := [(one.name, _stated(one.ledger)) for one in groups if isinstance(one.ledger, ledger_lib.Ledger)]:
     made.append(tables_lib.Table(
         caption='Privacy: epsilon holds under all of these conditions', header=['group', *private[0][1]],
-        rows=[[name, *map(numbers.data, stated.values())] for name, stated in private]))
+        rows=[[name, *(numbers.named(key, value) for key, value in stated.items())] for name, stated in private]))
   if fields := list(rows[0]['settings']):
     made.append(tables_lib.Table(
         caption='Settings that differ', header=['group', *fields],

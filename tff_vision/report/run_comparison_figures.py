@@ -5,6 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
+from tff_vision import wording
 from tff_vision.report import axes, chart, declared, marks, palette, run_charts
 from tff_vision.report import number_format as numbers
 
@@ -127,8 +128,9 @@ def sweep(rows: Sequence[Mapping], *, metric: str | declared.Metric) -> dict[str
   best = rows[best_row(rows, metric)]
   panels = [_heat_map(rows, names, metric)] if len(names) == 2 else [_along(rows, name, metric) for name in names]
   return {f'Final {metric.label} of each cell.': chart.Figure(
-      panels=panels, alt=f'{metric.heading} of {len(rows)} cells over {", ".join(names)}; best is {best["group"]} '
-                         f'with {numbers.spread(metric, best[metric.name])}.')}
+      panels=panels, alt=f'{metric.heading} of {wording.counted(len(rows), "cell")} over '
+                         f'{", ".join(names)}; best is {best["group"]} with '
+                         f'{numbers.spread(metric, best[metric.name])}.')}
 
 
 def best_row(rows: Sequence[Mapping], metric: str | declared.Metric) -> int:

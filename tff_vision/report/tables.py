@@ -105,7 +105,7 @@ def privacy_tile(report: Mapping) -> Tile:
   if 'sentence' in (audit := part(report, 'one_run_audit')):
     conditions += f'; {audit["sentence"]}'
   return Tile(name='Differential privacy', note=conditions,
-              value=markupsafe.Markup('ε = {}').format(numbers.data(ledger.epsilon)))
+              value=markupsafe.Markup('ε = {}').format(numbers.bound(ledger.epsilon)))
 
 
 def privacy(report: Mapping) -> Table | None:
@@ -175,7 +175,7 @@ def facts(section: Mapping, caption: str, leave_out: Sequence[str] = ()) -> Tabl
 def _fact(name, value):
   """Returns a value as HTML; a number of bytes in MB."""
   of_bytes = numbers.is_finite(value) and 'bytes' in name and 'per parameter' not in name
-  return numbers.data(value, numbers.size(value)) if of_bytes else numbers.data(value)
+  return numbers.data(value, numbers.size(value)) if of_bytes else numbers.named(name, value)
 
 
 def extras(report: Mapping) -> list[Table]:
