@@ -6,8 +6,9 @@
 Every system trains the same model on the same images, in the same batches, with the same number of local steps. The
 workloads are [KIND:]CLIENTSxEXAMPLES, see `benchmarks/peers/workload.py`. Systems that are incompatible with our
 TensorFlow get their own environments under build/peers, made from the pinned files in benchmarks/peers; this needs a
-package registry and about 4 GB. All systems of a workload run at the same time and take turns, so that other load on
-the machine affects all of them. The results are medians over repetitions, and ratios of these medians.
+package registry and about 4 GB. All systems of a workload are alive at the same time and take turns, so that other
+load on the machine affects all of them; between its turns a system is stopped. The results are medians over
+repetitions, and ratios of these medians.
 
 `--guard` is for continuous integration: it fails when this pipeline is less than --guard_ratio times as fast as stock
 TFF, measured in CPU time, which other processes disturb least.

@@ -74,7 +74,7 @@ class _System:
     self._turns = []
 
   def start(self):
-    """Starts the system and waits for its first round, while no other system works."""
+    """Starts the system and waits for its first round."""
     with open(self._log, 'wb') as log:
       # In its own session, so that all processes that it starts can be found and ended.
       self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
@@ -86,15 +86,19 @@ class _System:
     if first is not None and first['seconds'] < _LONG_ROUND:
       self._ask(0.0)  # The second round still allocates and compiles; in a long round, this time is negligible.
       self._answer()
+    self._signal(signal.SIGSTOP)
 
   def take_turn(self, seconds):
+    """Measures the system, which stands still between its turns: simulators poll while they wait."""
     if self._error is not None:
       return
+    self._signal(signal.SIGCONT)
     before = self._cpu()
     self._ask(seconds)
     if (answer := self._answer()) is not None:
       images = answer['rounds'] * self._images
       self._turns.append((images / answer['seconds'], images / (self._cpu() - before)))
+    self._signal(signal.SIGSTOP)
 
   def numbers(self):
     if self._error is not None:
@@ -108,13 +112,8 @@ class _System:
     """Ends the system and all processes that it has started."""
     if self._process is None:
       return
-    left = self._tree()
+    self._signal(signal.SIGKILL)
     self._process.stdin.close()
-    for process in left:
-      try:
-        process.send_signal(signal.SIGKILL)
-      except psutil.NoSuchProcess:
-        pass
     self._process.wait()
     self._process.stdout.close()
 
@@ -132,6 +131,13 @@ class _System:
     words = self._log.read_text(errors='replace').strip().splitlines()
     self._error = f'failed: {words[-1][:200] if words else "no message"}'
     return None
+
+  def _signal(self, number):
+    for process in self._tree():
+      try:
+        process.send_signal(number)
+      except psutil.NoSuchProcess:
+        pass
 
   def _tree(self):
     return _tree(self._process.pid)
