@@ -3,6 +3,7 @@
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -11,7 +12,8 @@ import time
 import pytest
 
 from tests.runtime import workers
-from tff_vision.runtime.worker import processes
+from tff_vision.runtime.driver import doorway
+from tff_vision.runtime.worker import certificate_authority, nginx, processes, supervisor
 
 # As nginx: a master, and a worker that would go on without it.
 _MASTER = 'sleep 300 & echo $! > child; wait'
@@ -100,3 +102,57 @@ def test_a_signal_goes_to_no_number_that_another_has_waited_for(tmp_path, monkey
   monkeypatch.setattr(os, 'kill', lambda *given: sent.append(given))
   process._send(signal.SIGTERM)
   assert not sent
+
+
+@pytest.fixture
+def taken():
+  """A port of the loopback interface where another program listens."""
+  with socket.create_server(('127.0.0.1', 0)) as other:
+    yield other.getsockname()[1]
+
+
+@pytest.mark.parametrize(('host', 'said'), [
+    ('127.0.0.1', 'Address already in use'), ('192.0.2.1', 'Cannot assign requested address'),
+    ('a..b', 'this is no name of a host')])
+def test_where_nothing_can_listen_is_named(host, said, taken):
+  with pytest.raises(ValueError, match=f'port={taken} at host={host} cannot be listened at: {said}'):
+    processes.check_free(host, taken)
+
+
+def test_a_free_port_is_one():
+  for host in ('127.0.0.1', 'localhost', '0.0.0.0'):
+    processes.check_free(host, processes.free_port())
+
+
+@workers.needs_nginx
+@workers.needs_sandbox
+def test_a_worker_does_not_take_another_program_at_its_port_for_itself(taken):
+  with (pytest.raises(ValueError, match=f'port={taken} at host=127.0.0.1 cannot be listened at'),
+        supervisor.Supervisor(supervisor.WorkerConfig(port=taken))):
+    pass
+
+
+@workers.needs_nginx
+@workers.needs_ssh
+def test_nor_does_a_doorway(taken, tmp_path):
+  certificate_authority.make_authority(tmp_path)
+  certificate_authority.make_worker(tmp_path, 'localhost')
+  certificate_authority.make_dial_key(tmp_path, 'doorway')
+  with (pytest.raises(ValueError, match=f'port={taken} at host=127.0.0.1 cannot be listened at'),
+        doorway.Doorway(host='127.0.0.1', port=taken, cert=f'{tmp_path}/localhost.crt', key=f'{tmp_path}/localhost.key',
+                        host_key=f'{tmp_path}/doorway', sites={'127.0.0.2:8443': f'{tmp_path}/doorway.pub'})):
+    pass
+
+
+@workers.needs_nginx
+def test_nginx_serves_when_its_own_port_is_open(taken, tmp_path):
+  (tmp_path / 'nginx.pid').write_text('1\n')  # Of one that was killed.
+  command = nginx.command(tmp_path, host='127.0.0.1', port=taken, executor='127.0.0.1:1', tls=None)
+  door = processes.Process(command, log=tmp_path / 'log', environment={'PATH': os.environ['PATH']})
+  workers.wait_until(lambda: 'Address already in use' in door.last_words())
+  assert not nginx.serves(tmp_path, door.pid)
+  door.close()
+  command = nginx.command(tmp_path, host='127.0.0.1', port=processes.free_port(), executor='127.0.0.1:1', tls=None)
+  door = processes.Process(command, log=tmp_path / 'log', environment={'PATH': os.environ['PATH']})
+  processes.wait_until(lambda: nginx.serves(tmp_path, door.pid), door, 30)
+  door.close()

@@ -52,10 +52,11 @@ class Doorway:
     self._sshd = self._door = None
 
   def __enter__(self) -> 'Doorway':
-    """Raises: ValueError: A program is not installed; RuntimeError: A process does not start."""
+    """Raises: ValueError: A program is not installed, or the port taken; RuntimeError: A process does not start."""
     sshd = shutil.which('sshd') or shutil.which('/usr/sbin/sshd')
     if sshd is None:
       raise ValueError('sshd is not installed; on Debian: apt-get install openssh-server.')
+    processes.check_free(self._host, self._port)
     self._folder = pathlib.Path(tempfile.mkdtemp(prefix='tff_vision-doorway-'))
     environment = processes.executor_environment(None)
     try:
@@ -69,8 +70,7 @@ class Doorway:
           nginx.terminating(self._folder, host=self._host, port=self._port, behind=f'127.0.0.1:{inner}',
                             cert=self._cert, key=self._key), log=None, environment=environment,
           ended_by=signal.SIGTERM)  # Its workers would go on if their master were killed.
-      at = '127.0.0.1' if self._host in ('0.0.0.0', '::') else self._host
-      processes.wait_until(lambda: processes.listens((at, self._port)), self._door, _START_TIMEOUT)
+      processes.wait_until(lambda: nginx.serves(self._folder, self._door.pid), self._door, _START_TIMEOUT)
     except BaseException:
       self.__exit__()
       raise

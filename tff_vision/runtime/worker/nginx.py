@@ -70,6 +70,21 @@ stream {{
 ''')
 
 
+def serves(folder: pathlib.Path, pid: int) -> bool:
+  """Returns whether the nginx with this process id, configured in `folder`, has opened its port.
+
+  To knock at the port would not tell: another program may listen there.
+  """
+  try:
+    return _pid_file(folder).read_text().strip() == str(pid)  # It is written when all ports are open.
+  except FileNotFoundError:
+    return False
+
+
+def _pid_file(folder):
+  return folder / 'nginx.pid'
+
+
 def _serving(folder, configuration):
   nginx = shutil.which('nginx') or shutil.which('/usr/sbin/nginx')
   if nginx is None:
@@ -84,7 +99,7 @@ def _head(folder, level):
   user = f'user {pwd.getpwuid(0).pw_name};' if os.getuid() == 0 else ''
   module = next((f'load_module {path};' for path in _MODULES if glob.glob(path)), '')
   return f'''{module} {user}
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr {level};
+daemon off; worker_processes 1; pid {_pid_file(folder)}; error_log stderr {level};
 events {{ worker_connections 256; }}'''
 
 

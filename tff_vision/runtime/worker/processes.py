@@ -208,6 +208,25 @@ class Process:
       return False
 
 
+def check_free(host: str, port: int) -> None:
+  """Refuses an address that this machine cannot listen at now: another program does, or the address is not its own.
+
+  Raises:
+    ValueError: With the reason.
+  """
+  try:
+    for kind, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG):
+      with socket.socket(kind, socket.SOCK_STREAM) as listener:
+        # Connections of a service that has ended do not hold its port; this is how services bind it.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if kind == socket.AF_INET6:
+          listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+  except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host has such characters.
+    reason = getattr(error, 'strerror', None) or 'this is no name of a host'
+    raise ValueError(f'port={port} at host={host} cannot be listened at: {reason}.') from None
+
+
 def listens(address: str | tuple[str, int]) -> bool:
   """Returns whether a process accepts connections at `address`, a unix socket's path or (host, port)."""
   with _socket(address) as knock:

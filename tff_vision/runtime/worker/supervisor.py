@@ -106,7 +106,9 @@ class Supervisor:
     self._away = self._present = 0
 
   def __enter__(self) -> 'Supervisor':
-    """Raises: ValueError: A program is not installed or a file not readable; RuntimeError: A process does not start."""
+    """Raises: ValueError: A program is not installed, a file not readable, or the port taken; RuntimeError: A process
+    does not start."""
+    processes.check_free(self._config.host, self._config.port)
     self._folder = pathlib.Path(tempfile.mkdtemp(prefix='tff_vision-worker-'))
     try:
       self._start_executor()
@@ -221,8 +223,7 @@ class Supervisor:
     # SIGTERM, because nginx's children would continue to serve if their master were killed with SIGKILL.
     self._door = processes.Process(command, log=None, environment=processes.executor_environment(None),
                                    ended_by=signal.SIGTERM)
-    host = '127.0.0.1' if config.host in ('0.0.0.0', '::') else config.host
-    processes.wait_until(lambda: processes.listens((host, config.port)), self._door, _START_TIMEOUT)
+    processes.wait_until(lambda: nginx.serves(self._folder, self._door.pid), self._door, _START_TIMEOUT)
 
   def _coordinator_has_left(self):
     if count_established(self._config.port):
