@@ -10,7 +10,6 @@ Run it on a machine that the coordinator cannot log in to. docs/how-to/federatio
 """
 
 import logging
-import os
 import pathlib
 import signal
 import threading
@@ -19,6 +18,7 @@ from absl import flags
 
 from pipelines import launch
 from tff_vision.federation import plan as plan_lib
+from tff_vision.runtime.worker import signatures
 
 _PLAN = flags.DEFINE_string('plan', None, 'File of the plan, as the sites have it.')
 _FOLDER = flags.DEFINE_string('key_holder_dir', None, 'Folder of the key pair; it is made there at the first start.')
@@ -46,8 +46,7 @@ def main() -> None:
   for flag in (_PLAN, _FOLDER, _CERT, _KEY, _CLIENT_CA):
     if flag.value is None:
       raise ValueError(f'{flag.name} is missing.')
-  if not os.access(_CLIENT_CA.value, os.R_OK):  # Before a key pair is made.
-    raise ValueError(f'tls_client_ca={_CLIENT_CA.value} cannot be read.')
+  signatures.check_authority(pathlib.Path(_CLIENT_CA.value), 'tls_client_ca')  # Before a key pair is made.
   plan = plan_lib.read(_PLAN.value)
   plan.check_software()
   stopped = threading.Event()
@@ -55,7 +54,7 @@ def main() -> None:
     signal.signal(number, lambda *_: stopped.set())
 
   from tff_vision.federation import certificates, key_keeping, key_service  # Late: TensorFlow takes seconds.
-  from tff_vision.runtime.worker import signatures, tls
+  from tff_vision.runtime.worker import tls
   opened = key_keeping.desk(
       plan, folder=pathlib.Path(_FOLDER.value), audit_log=pathlib.Path(_AUDIT_LOG.value),
       certificates=certificates.of_sites(plan, _SITE_CERTS.value), cert_file=pathlib.Path(_CERT.value),

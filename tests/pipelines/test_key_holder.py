@@ -213,8 +213,12 @@ def test_a_key_pair_without_its_log_is_refused_and_has_one_key_holder(folder, tm
     pass
 
 
-def test_an_authority_that_cannot_be_read_is_named_before_a_key_pair_is_made(run_pipeline, folder, tmp_path):
-  flags = _flags(folder, 8444) | {'key_holder_dir': tmp_path / 'keys', 'tls_client_ca': tmp_path / 'none.crt'}
+@pytest.mark.parametrize(('content', 'said'), [(None, 'cannot be read'), ('no PEM', 'holds no certificate')])
+def test_an_authority_that_is_none_is_named_before_a_key_pair_is_made(run_pipeline, folder, tmp_path, content, said):
+  path = tmp_path / 'authority.crt'
+  if content is not None:
+    path.write_text(content)
+  flags = _flags(folder, 8444) | {'key_holder_dir': tmp_path / 'keys', 'tls_client_ca': path}
   done = run_pipeline('key_holder', *(f'--{name}={value}' for name, value in flags.items()))
-  assert done.code == 1 and done.err.startswith(f'key_holder: error: tls_client_ca={tmp_path / "none.crt"} cannot be')
+  assert done.code == 1 and done.err.startswith(f'key_holder: error: tls_client_ca={path} {said}')
   assert not (tmp_path / 'keys').exists()

@@ -199,7 +199,13 @@ def test_settings_that_cannot_dial_are_refused(pki, change, said):
 
 @pytest.mark.parametrize(('sites', 'said'), [
     ({}, 'sites is missing'), ({'10.0.0.2:8443': 'key'}, r"'10.0.0.2:8443' must be an address of the loopback"),
-    ({'127.0.0.2:8443': '/nowhere'}, 'sites: cannot read /nowhere')])
+    ({'127.0.0.2:8443': '/nowhere'}, 'sites: 127.0.0.2:8443=/nowhere cannot be read: No such file'),
+    ({'127.0.0.2:8443': ''}, 'sites: 127.0.0.2:8443 has no file'),
+    ({'127.999.0.2:8443': 'key'}, "'127.999.0.2:8443' must be an address of the loopback"),
+    ({'127.0.0.02:8443': 'key'}, "'127.0.0.02:8443' must be an address of the loopback"),
+    ({'127.0.0.2:0': 'key'}, "'127.0.0.2:0' must be an address of the loopback interface and a port"),
+    ({'127.0.0.2:99999': 'key'}, "'127.0.0.2:99999' must be an address of the loopback interface and a port"),
+    ({'127.0.0.2:8443': 'key', '127.0.0.3:8443': 'key'}, 'sites gives 127.0.0.2:8443 and 127.0.0.3:8443 one key')])
 def test_a_doorway_that_cannot_serve_is_refused(pki, sites, said):
   sites = {address: f'{pki}/doorway.pub' if key == 'key' else key for address, key in sites.items()}
   with pytest.raises(ValueError, match=said):
@@ -219,3 +225,18 @@ def test_a_file_that_is_no_public_key_is_refused_at_both_ends(pki, tmp_path, con
       dial_ca=f'{pki}/ca.crt')
   with pytest.raises(ValueError, match='dial_host_key=.*key.pub holds no public key'):
     dialing.command(config, 1, tmp_path)
+
+
+@pytest.mark.parametrize('content', [None, b'', b'\xff\xfe', b'-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA'])
+def test_a_file_that_is_no_private_key_is_refused_at_both_ends(pki, tmp_path, content):
+  path = tmp_path / 'key'
+  path.write_bytes((pki / 'doorway.pub').read_bytes() if content is None else content)  # A public key by mistake.
+  with pytest.raises(ValueError, match='host_key=.*key holds no private key'):
+    doorway.Doorway(host='127.0.0.1', port=1, cert=f'{pki}/localhost.crt', key=f'{pki}/localhost.key',
+                    host_key=str(path), sites={'127.0.0.2:8443': f'{pki}/doorway.pub'})
+  right = {'dial': 'a@host:443', 'dial_as': '127.0.0.2:8443', 'dial_key': f'{pki}/127.0.0.2.dial',
+           'dial_host_key': f'{pki}/doorway.pub', 'dial_ca': f'{pki}/ca.crt'}
+  with pytest.raises(ValueError, match='dial_key=.*key holds no private key'):
+    dialing.command(dial_config.DialConfig(**right | {'dial_key': str(path)}), 1, tmp_path)
+  with pytest.raises(ValueError, match='dial_ca=.*key holds no certificate'):
+    dialing.command(dial_config.DialConfig(**right | {'dial_ca': str(path)}), 1, tmp_path)

@@ -5,11 +5,12 @@ import ssl
 import threading
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from tests.runtime import workers
 from tff_vision.configs import runtime_config
-from tff_vision.runtime.driver import fleet, remote
-from tff_vision.runtime.worker import certificate_authority, tls
+from tff_vision.runtime.driver import doorway, fleet, remote
+from tff_vision.runtime.worker import certificate_authority, nginx, tls
 
 pytestmark = [workers.needs_nginx, workers.needs_sandbox]
 
@@ -101,15 +102,68 @@ def test_a_worker_with_another_name_is_refused_at_once(pki, tmp_path):
         pass
 
 
+_WRONG = [
+    ('ca', 'nowhere', 'cannot be read: No such file'), ('ca', 'garbage', 'holds no certificate'),
+    ('ca', 'folder', 'cannot be read: Is a directory'), ('ca', 'empty', 'holds no certificate'),
+    ('cert', 'garbage', 'holds no certificate'), ('cert', 'folder', 'cannot be read: Is a directory'),
+    ('key', 'garbage', 'holds no private key'), ('key', 'nowhere', 'cannot be read: No such file'),
+    ('key', 'secured', 'holds no private key in PEM format without a password'),
+    ('key', 'somebody.key', 'is not the key of tls_cert=')]
+
+
+def _made(folder, authority, name):
+  """Returns the path of a wrong file."""
+  path = folder / name
+  if name == 'folder':
+    path.mkdir(exist_ok=True)
+  elif name == 'secured':
+    key = serialization.load_pem_private_key((authority / 'coordinator.key').read_bytes(), None)
+    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                                       serialization.BestAvailableEncryption(b'secret')))
+  elif name == 'somebody.key':
+    return str(authority / name)
+  elif name != 'nowhere':
+    path.write_bytes(b'' if name == 'empty' else b'no PEM')
+  return str(path)
+
+
 def test_files_that_do_not_fit_are_named(pki, tmp_path):
   folder = pki['federation']
-  swapped = tls.TlsFiles(ca=str(folder / 'ca.crt'), cert=str(folder / 'coordinator.crt'),
-                         key=str(folder / 'somebody.key'))
-  with pytest.raises(tls.TlsRefused, match='coordinator.crt.*KEY_VALUES_MISMATCH'):
-    swapped.client_context()
-  missing = tls.TlsFiles(ca=str(folder / 'ca.crt'), cert=str(folder / 'coordinator.crt'), key='nowhere.key')
-  with pytest.raises(tls.TlsRefused, match='tls_key: cannot read nowhere.key'):
-    missing.client_context()
+  right = {name: str(folder / file) for name, file in (
+      ('ca', 'ca.crt'), ('cert', 'coordinator.crt'), ('key', 'coordinator.key'))}
+  for name, file, said in _WRONG:
+    path = _made(tmp_path, folder, file)
+    with pytest.raises(tls.TlsRefused, match=f'^tls_{name}={path} {said}'):
+      tls.TlsFiles(**right | {name: path}).client_context()
+
+
+def test_a_worker_and_a_doorway_name_files_that_do_not_fit_by_their_flags(pki, tmp_path):
+  folder = pki['federation']
+  right = {name: str(folder / file) for name, file in (
+      ('ca', 'ca.crt'), ('cert', 'coordinator.crt'), ('key', 'coordinator.key'))}
+  certificate_authority.make_dial_key(tmp_path, 'doorway')
+  sites = {'127.0.0.2:8443': str(tmp_path / 'doorway.pub')}
+  for name, file, said in _WRONG:
+    path = _made(tmp_path, folder, file)
+    files = right | {name: path}
+    flag = 'tls_client_ca' if name == 'ca' else f'tls_{name}'
+    with pytest.raises(ValueError, match=f'^{flag}={path} {said}'):
+      nginx.DoorTls(cert=files['cert'], key=files['key'], client_ca=files['ca'], client_name='coordinator')
+    if name != 'ca':
+      with pytest.raises(ValueError, match=f'^{flag}={path} {said}'):
+        doorway.Doorway(host='127.0.0.1', port=1, cert=files['cert'], key=files['key'],
+                        host_key=str(tmp_path / 'doorway'), sites=sites)
+
+
+@pytest.mark.parametrize('name', ['a file.crt', 'a;b.crt'])
+def test_a_path_that_nginx_cannot_read_is_named_for_workers_and_doorways(pki, tmp_path, name):
+  path = tmp_path / name
+  path.write_bytes((pki['federation'] / 'coordinator.crt').read_bytes())
+  key = str(pki['federation'] / 'coordinator.key')
+  with pytest.raises(ValueError, match=f'^tls_cert=.*{name}.* has characters'):
+    nginx.DoorTls(cert=str(path), key=key, client_ca=str(path), client_name='coordinator')
+  with pytest.raises(ValueError, match=f'^tls_cert=.*{name}.* has characters'):
+    nginx.terminating(tmp_path, host='127.0.0.1', port=1, behind='127.0.0.1:1', cert=str(path), key=key)
 
 
 def test_keys_are_private_and_nothing_is_overwritten(pki):

@@ -46,9 +46,8 @@ def desk(plan: plan_lib.Plan, *, folder: pathlib.Path, audit_log: pathlib.Path,
   peers = certificates_lib.public_keys(plan, certificates, key_holder=cert_file, key_holder_flag='tls_cert')
   if fewest_sites > len(plan.sites):
     raise ValueError(f'fewest_sites={fewest_sites}, and the plan has {len(plan.sites)} sites: no sum would be opened.')
+  signatures.check_pair(cert_file, key_file)
   key = signatures.Key(key_file)
-  if key.public != peers[key_calls.PARTY]:
-    raise ValueError(f'tls_key={key_file} is not the key of tls_cert={cert_file}.')
   identity = signing.Identity(site=key_calls.PARTY, plan=plan.digest, key=key, peers=peers)
   params = parameters.key_holder_parameters(clients_max=secure.secure_clients_max, value_bits=secure.secure_bits)
   if folder.resolve() == audit_log.resolve().parent:

@@ -38,7 +38,7 @@ class Service:
     Raises:
       ValueError: A file or the address cannot be used.
     """
-    files.client_context()  # Says in a sentence what is wrong with the files.
+    files.check('tls_client_ca')
     credentials = grpc.ssl_server_credentials(
         [(pathlib.Path(files.key).read_bytes(), pathlib.Path(files.cert).read_bytes())],
         pathlib.Path(files.ca).read_bytes(), require_client_auth=True)

@@ -3,21 +3,21 @@
 A site can do nothing here but be called at its address: no command, no file, no other address.
 """
 
+import ipaddress
 import os
 import pathlib
 import pwd
-import re
 import shutil
 import signal
 import socket
 import sys
 import tempfile
 
-from tff_vision.runtime.worker import dial_keys, nginx, processes
+from tff_vision.configs import validate
+from tff_vision.runtime.worker import dial_keys, nginx, processes, signatures
 
 _START_TIMEOUT = 20.0
 _LISTENING = '0A'
-_ADDRESS = re.compile(r'(127\.\d{1,3}\.\d{1,3}\.\d{1,3}):(\d+)')
 
 
 class Doorway:
@@ -35,19 +35,23 @@ class Doorway:
     Raises:
       ValueError: An address or a file is not usable.
     """
-    for name, path in (('tls_cert', cert), ('tls_key', key), ('host_key', host_key), *(
-        ('sites', path) for path in sites.values())):
-      if not os.access(path, os.R_OK):
-        raise ValueError(f'{name}: cannot read {path}.')
+    signatures.check_pair(pathlib.Path(cert), pathlib.Path(key))
+    dial_keys.check_private(host_key, 'host_key')
     if not sites:
       raise ValueError('sites is missing: name ADDRESS=KEYFILE for each site, such as '
                        '127.0.0.2:8443=pki/hospital-a.dial.pub.')
-    for address in sites:
-      if not _ADDRESS.fullmatch(address):
+    for address, path in sites.items():
+      if not _is_loopback(address):
         raise ValueError(f'sites: {address!r} must be an address of the loopback interface and a port, such as '
                          '127.0.0.2:8443.')
+      if not path:
+        raise ValueError(f'sites: {address} has no file; name ADDRESS=KEYFILE for each site.')
     self._host, self._port = host, port
     self._sites = {address: dial_keys.public_line(path, f'sites: {address}') for address, path in sites.items()}
+    for address, public in self._sites.items():
+      # OpenSSH reads the first line of a key only, so the second site could never be called.
+      if twin := [other for other in self._sites if other != address and self._sites[other] == public]:
+        raise ValueError(f'sites gives {address} and {twin[0]} one key; each site has its own.')
     self._cert, self._key, self._host_key = map(os.path.abspath, (cert, key, host_key))
     self._sshd = self._door = None
 
@@ -132,6 +136,14 @@ ClientAliveCountMax 3
 LogLevel ERROR
 ''')
     return config
+
+
+def _is_loopback(address):
+  try:
+    validate.address(address=address)
+    return ipaddress.IPv4Address(address.rpartition(':')[0]).is_loopback
+  except ValueError:
+    return False
 
 
 def _as_in_proc(address):

@@ -30,6 +30,7 @@ def remote_runtime(config: runtime_config.RuntimeConfig) -> Iterator[context.Wor
   tls_files = None
   if config.tls_ca is not None:
     tls_files = tls.TlsFiles(ca=config.tls_ca, cert=config.tls_cert, key=config.tls_key)
+    tls_files.check()  # Before anything is started; gRPC would say it in lines of its own.
   with contextlib.ExitStack() as stack:
     coordinator = _connection(config, _local(config, fleet.COORDINATOR), None)
     stack.callback(coordinator.close)

@@ -7,6 +7,26 @@ from cryptography import exceptions
 from cryptography.hazmat.primitives import serialization
 
 
+def check_private(path: str | os.PathLike[str], what: str) -> None:
+  """Refuses a file that is no private key by which OpenSSH can show who it is without asking for a password.
+
+  Args:
+    what: The flag that names the file, for errors.
+
+  Raises:
+    ValueError: The file cannot be read, or holds something else, such as a public key.
+  """
+  try:
+    content = pathlib.Path(path).expanduser().read_bytes()
+    openssh = content.startswith(b'-----BEGIN OPENSSH PRIVATE KEY-----')
+    (serialization.load_ssh_private_key if openssh else serialization.load_pem_private_key)(content, None)
+  except OSError as error:
+    raise ValueError(f'{what}={path} cannot be read: {error.strerror}.') from None
+  except (ValueError, TypeError, exceptions.UnsupportedAlgorithm):  # TypeError: it has a password.
+    raise ValueError(f'{what}={path} holds no private key of OpenSSH without a password; python -m '
+                     'pipelines.certificates makes one.') from None
+
+
 def public_line(path: str | os.PathLike[str], what: str) -> str:
   """Returns the key's kind and its text, as lines of known_hosts and authorized_keys hold them.
 

@@ -14,7 +14,7 @@ import tempfile
 import time
 
 from tff_vision.configs import dial_config
-from tff_vision.runtime.worker import dial_keys, processes
+from tff_vision.runtime.worker import dial_keys, processes, signatures
 
 _AGAIN_AFTER = (1.0, 2.0, 5.0, 10.0, 30.0)  # Seconds before the next attempt; the last one repeats.
 _HELD = 60.0  # A connection that lasted this long was a success.
@@ -33,7 +33,7 @@ class Dial:
     self._next = self._since = 0.0
 
   def __enter__(self) -> 'Dial':
-    """Raises: ValueError: OpenSSH or OpenSSL is not installed."""
+    """Raises: ValueError: OpenSSH or OpenSSL is not installed, or a file is not what its flag says."""
     for program in ('ssh', 'openssl'):
       if shutil.which(program) is None:
         raise ValueError(f'dial needs {program}; on Debian: apt-get install openssh-client openssl.')
@@ -80,8 +80,13 @@ def command(config: dial_config.DialConfig, port: int, folder: pathlib.Path) -> 
 
   Args:
     port: The worker's port, at the loopback interface.
+
+  Raises:
+    ValueError: A file is not what its flag says.
   """
   user, host, doorway = config.place
+  dial_keys.check_private(config.dial_key, 'dial_key')
+  signatures.check_authority(pathlib.Path(config.dial_ca).expanduser(), 'dial_ca')
   known = folder / 'known_hosts'
   known.write_text(f'doorway {dial_keys.public_line(config.dial_host_key, "dial_host_key")}\n')
   path = lambda name: os.path.abspath(os.path.expanduser(name))

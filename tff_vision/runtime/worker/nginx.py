@@ -13,26 +13,35 @@ import pwd
 import re
 import shutil
 
+from tff_vision.runtime.worker import signatures
+
 _MODULES = ('/usr/lib/nginx/modules/ngx_stream_module.so', '/usr/lib64/nginx/modules/ngx_stream_module.so')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DoorTls:
-  """Attributes: `client_name` is the only accepted certificate name; the subject must be exactly CN=client_name."""
+  """Mutual TLS; the files fit together.
+
+  Attributes:
+    client_name: The only accepted certificate name; the subject must be exactly CN=client_name.
+  """
   cert: str
   key: str
   client_ca: str
   client_name: str
 
   def __post_init__(self):
-    for name in ('cert', 'key', 'client_ca'):
-      path = getattr(self, name)
-      if not os.access(path, os.R_OK):
-        raise ValueError(f'tls_{name}: cannot read {path}.')
-      if not re.fullmatch(r'[\w./+@%=-]+', path):
-        raise ValueError(f'tls_{name}={path!r} has characters that the configuration of nginx cannot hold.')
+    _check_paths(tls_cert=self.cert, tls_key=self.key, tls_client_ca=self.client_ca)
+    signatures.check_pair(pathlib.Path(self.cert), pathlib.Path(self.key))
+    signatures.check_authority(pathlib.Path(self.client_ca), 'tls_client_ca')
     if not re.fullmatch(r'[\w.-]+', self.client_name):
       raise ValueError(f'tls_client_name={self.client_name!r} may have letters, digits, dots and hyphens only.')
+
+
+def _check_paths(**named):
+  for name, path in named.items():
+    if not re.fullmatch(r'[\w./+@%=-]+', path):
+      raise ValueError(f'{name}={path!r} has characters that the configuration of nginx cannot hold.')
 
 
 def command(folder: pathlib.Path, *, host: str, port: int, executor: str, tls: DoorTls | None) -> list[str]:
@@ -53,8 +62,9 @@ def terminating(folder: pathlib.Path, *, host: str, port: int, behind: str, cert
   """Returns the command that ends TLS at host:port for everybody, and passes the bytes on to `behind`, host:port.
 
   Raises:
-    ValueError: nginx or its stream module is not installed.
+    ValueError: nginx or its stream module is not installed, or a path cannot stand in its configuration.
   """
+  _check_paths(tls_cert=cert, tls_key=key)
   return _serving(folder, f'''{_head(folder, 'warn')}
 stream {{
   server {{

@@ -63,6 +63,26 @@ def public_key(certificate_file: pathlib.Path, what: str = 'tls_cert') -> bytes:
   return _described(key)
 
 
+def check_pair(certificate_file: pathlib.Path, key_file: pathlib.Path) -> None:
+  """Refuses files of `tls_cert` and `tls_key` that do not belong together.
+
+  Raises:
+    ValueError: A file cannot be read or holds something else, or the key is not that of the certificate.
+  """
+  if public_key(certificate_file) != Key(key_file).public:
+    raise ValueError(f'tls_key={key_file} is not the key of tls_cert={certificate_file}.')
+
+
+def check_authority(path: pathlib.Path, what: str) -> None:
+  """Refuses a file that holds no certificates; `what` is the flag that named it. Raises: ValueError."""
+  try:
+    x509.load_pem_x509_certificates(path.read_bytes())
+  except OSError as error:
+    raise ValueError(f'{what}={path} cannot be read: {error.strerror}.') from None
+  except ValueError:
+    raise ValueError(f'{what}={path} holds no certificate in PEM format.') from None
+
+
 def fingerprint(key: bytes) -> str:
   """Returns the SHA-256 of a public key, as people compare it; OpenSSL prints it for `-pubkey -outform DER`."""
   return hashlib.sha256(key).hexdigest()

@@ -108,6 +108,7 @@ class Supervisor:
   def __enter__(self) -> 'Supervisor':
     """Raises: ValueError: A program is not installed, a file not readable, or the port taken; RuntimeError: A process
     does not start."""
+    tls = self._config.tls  # Checks the files, before anything is started.
     processes.check_free(self._config.host, self._config.port)
     self._folder = pathlib.Path(tempfile.mkdtemp(prefix='tff_vision-worker-'))
     try:
@@ -119,7 +120,7 @@ class Supervisor:
       raise
     config = self._config
     _log.info('serving at %s:%d, %s, sandbox=%s, data %s', config.host, config.port,
-              f'TLS for CN={config.tls_client_name}' if config.tls else 'without TLS', config.sandbox,
+              f'TLS for CN={config.tls_client_name}' if tls else 'without TLS', config.sandbox,
               config.data_root)
     return self
 

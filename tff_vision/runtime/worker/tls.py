@@ -5,11 +5,13 @@ with Python's ssl and reports which of the two it is.
 """
 
 import dataclasses
-import os
+import pathlib
 import socket
 import ssl
 
 import grpc
+
+from tff_vision.runtime.worker import signatures
 
 CHANNEL_OPTIONS = (
     ('grpc.max_receive_message_length', -1), ('grpc.max_send_message_length', -1),
@@ -34,15 +36,25 @@ class TlsFiles:
   cert: str
   key: str
 
-  def client_context(self) -> ssl.SSLContext:
-    """Returns a context for this side as a TLS client, TLS 1.3 only.
+  def check(self, ca_flag: str = 'tls_ca') -> None:
+    """Refuses files that cannot be used; `ca_flag` is the flag that named `ca`.
 
     Raises:
       TlsRefused: A file is missing or not in PEM format, or the key does not belong to the certificate.
     """
-    for name, path in dataclasses.asdict(self).items():
-      if not os.access(path, os.R_OK):
-        raise TlsRefused(f'tls_{name}: cannot read {path}.')
+    try:
+      signatures.check_authority(pathlib.Path(self.ca), ca_flag)
+      signatures.check_pair(pathlib.Path(self.cert), pathlib.Path(self.key))
+    except ValueError as error:
+      raise TlsRefused(str(error)) from None
+
+  def client_context(self) -> ssl.SSLContext:
+    """Returns a context for this side as a TLS client, TLS 1.3 only.
+
+    Raises:
+      TlsRefused: As `check`.
+    """
+    self.check()
     try:
       context = ssl.create_default_context(cafile=self.ca)
       context.load_cert_chain(self.cert, self.key)
