@@ -24,6 +24,7 @@ _DOORWAY = flags.DEFINE_string('doorway', None, 'Name or address by which sites 
 
 def main() -> None:
   folder = pathlib.Path(_DIR.value)
+  certificate_authority.check_new(folder, _HOSTS.value)
   certificate_authority.make_authority(folder)
   if not (folder / 'coordinator.crt').exists():
     certificate_authority.make_coordinator(folder)

@@ -4,6 +4,7 @@ import types
 
 import pytest
 
+from flags import groups, runtime_flags
 from pipelines import train, worker
 from tests import tiny
 from tff_vision.data import records
@@ -79,6 +80,7 @@ def test_records_on_a_full_disk_leave_nothing(tmp_path, monkeypatch):
 
 
 def test_a_run_that_workers_end_says_how_to_go_on(tmp_path):
+  groups.define(runtime_flags.GROUPS)
   for error in (fleet.TooFewWorkers('2 of 3 workers answer.'), stub.RefusedByWorker('site north: no.')):
     assert train._kept(error, tmp_path) == ''
   (tmp_path / 'secret' / 'checkpoints').mkdir(parents=True)

@@ -9,6 +9,8 @@ import datetime
 import ipaddress
 import os
 import pathlib
+import re
+from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -17,6 +19,7 @@ from cryptography.x509 import oid
 
 _CA_DAYS = 3650
 _LEAF_DAYS = 730
+_NAME = re.compile(r'[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?')
 
 
 def make_authority(folder: pathlib.Path) -> None:
@@ -32,19 +35,27 @@ def make_authority(folder: pathlib.Path) -> None:
   _write(folder, 'ca', key, builder.sign(key, hashes.SHA256()))
 
 
+def check_new(folder: pathlib.Path, hosts: Sequence[str]) -> None:
+  """Refuses hosts of which `make_worker` would refuse one, so that not half of them get certificates.
+
+  Raises:
+    ValueError: One is no name or address, is there twice, or already has a certificate.
+  """
+  for number, host in enumerate(hosts):
+    _alternative_name(host)
+    if host in hosts[:number]:
+      raise ValueError(f'hosts names {host!r} twice.')
+    _check_absent(folder, host)
+
+
 def make_worker(folder: pathlib.Path, host: str) -> None:
   """Writes host.crt and host.key for a worker that the coordinator reaches as `host`, a name or an IP address.
 
   Raises:
     ValueError: `host` is not a valid name, or already has a certificate.
   """
-  if not host or pathlib.PurePath(host).name != host:
-    raise ValueError(f'hosts must be names or addresses, found {host!r}.')
-  try:
-    names = x509.IPAddress(ipaddress.ip_address(host))
-  except ValueError:
-    names = x509.DNSName(host)
-  _make_leaf(folder, host, oid.ExtendedKeyUsageOID.SERVER_AUTH, x509.SubjectAlternativeName([names]))
+  _make_leaf(folder, host, oid.ExtendedKeyUsageOID.SERVER_AUTH,
+             x509.SubjectAlternativeName([_alternative_name(host)]))
 
 
 def make_coordinator(folder: pathlib.Path, name: str = 'coordinator') -> None:
@@ -65,11 +76,36 @@ def make_dial_key(folder: pathlib.Path, name: str) -> None:
   (folder / f'{name}.pub').write_bytes(public + b'\n')
 
 
-def _make_leaf(folder, name, purpose, names):
+def _alternative_name(host):
+  try:
+    return x509.IPAddress(ipaddress.ip_address(host))
+  except ValueError:
+    if not _NAME.fullmatch(host):
+      raise ValueError(f'hosts must be names or addresses, found {host!r}.') from None
+    return x509.DNSName(host)
+
+
+def _check_absent(folder, name):
   if (folder / f'{name}.crt').exists():
     raise ValueError(f'{folder / name}.crt exists; remove it and its key to make new ones.')
-  authority = x509.load_pem_x509_certificate((folder / 'ca.crt').read_bytes())
-  authority_key = serialization.load_pem_private_key((folder / 'ca.key').read_bytes(), None)
+
+
+def _authority(folder):
+  """Returns certificate and key of the authority."""
+  try:
+    found = x509.load_pem_x509_certificate((folder / 'ca.crt').read_bytes())
+    key = serialization.load_pem_private_key((folder / 'ca.key').read_bytes(), None)
+  except (ValueError, TypeError):  # TypeError: the key has a password.
+    raise ValueError(f'{folder}: ca.crt and ca.key must hold a certificate and its key without a password, in PEM '
+                     'format.') from None
+  if found.public_key() != key.public_key():  # Nobody would accept what it signs.
+    raise ValueError(f'{folder}: ca.key is not the key of ca.crt.')
+  return found, key
+
+
+def _make_leaf(folder, name, purpose, names):
+  _check_absent(folder, name)
+  authority, authority_key = _authority(folder)
   key = ec.generate_private_key(ec.SECP256R1())
   subject = x509.Name([x509.NameAttribute(oid.NameOID.COMMON_NAME, name)])
   builder = (_certificate(subject, authority.subject, key.public_key(), _LEAF_DAYS)

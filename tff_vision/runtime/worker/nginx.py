@@ -40,7 +40,7 @@ class DoorTls:
 
 def _check_paths(**named):
   for name, path in named.items():
-    if not re.fullmatch(r'[\w./+@%=-]+', path):
+    if not re.fullmatch(r'[\w./:+@%=-]+', path):
       raise ValueError(f'{name}={path!r} has characters that the configuration of nginx cannot hold.')
 
 
