@@ -81,6 +81,34 @@ def test_it_reads_only_and_only_for_this_machine(served):
   assert before == sorted((path, path.stat().st_mtime_ns) for path in folder.rglob('*'))
 
 
+def test_a_browser_that_names_no_port_is_answered(served):
+  _, ask = served
+  assert ask('/', Host='localhost')[0] == 200 and ask('/', Host='127.0.0.1')[0] == 200
+  assert ask('/', Host='attacker.example')[0] == 403 and ask('/', Host='')[0] == 403
+
+
+@pytest.mark.parametrize('name', ['config.json', 'metrics.csv', 'report.html'])
+@pytest.mark.parametrize('content', [b'', b'\xff\xfe<body>\n\x00,1\n', b'[' * 100_000,
+                                     b'{"program": {"rounds": 1e999}}'])
+def test_a_damaged_file_of_one_run_does_not_hide_the_others(served, name, content):
+  folder, ask = served
+  (folder / 'done' / name).write_bytes(content)
+  status, page = ask('/')
+  assert status == 200 and 'round 2 of 9' in page and 'done</a>: finished' in page
+  status, page = ask('/metrics')
+  assert status == 200 and 'tff_vision_round{run="under <way>"} 2.0' in page
+  assert ask('/done/')[0] == 200
+
+
+def test_a_folder_that_was_moved_is_answered(served):
+  folder, ask = served
+  folder.rename(folder.with_name('elsewhere'))
+  for path in ('/', '/done/', '/metrics'):
+    assert ask(path)[0] == 404
+  folder.with_name('elsewhere').rename(folder)
+  assert ask('/')[0] == 200
+
+
 def test_prometheus_gets_the_latest_released_numbers(tmp_path):
   for name, rows in (('a', ['1,0.5,', '2,,1.25']), ('b', [])):
     run = tmp_path / name

@@ -3,8 +3,8 @@
 import html
 import http
 import http.server
-import json
 import pathlib
+import re
 import shlex
 import socketserver
 import sys
@@ -47,12 +47,10 @@ def state_of(run: pathlib.Path) -> str:
   paths = run_paths.RunPaths(run)
   if paths.report_json.exists():
     return 'finished'
-  try:
-    rounds = json.loads(paths.config.read_text())['program']['rounds']
-    done = max(0, len(paths.metrics.read_text().splitlines()) - 1)
-  except (OSError, ValueError, KeyError, TypeError):
+  rounds = prometheus.planned_rounds(paths)
+  if rounds is None or not paths.metrics.is_file():
     return 'begun'
-  return f'round {done} of {rounds}'
+  return f'round {max(0, len(paths.metrics.read_bytes().splitlines()) - 1)} of {rounds}'
 
 
 class LiveServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
@@ -98,10 +96,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
   def _answer(self, *, body):
     # A page of another site whose name was pointed at this machine must not read the run.
-    if self.headers.get('Host', '').rpartition(':')[0] not in ('127.0.0.1', 'localhost'):
+    # At port 80, browsers name none.
+    if re.sub(r':\d*$', '', self.headers.get('Host', '')) not in ('127.0.0.1', 'localhost'):
       self.send_error(http.HTTPStatus.FORBIDDEN, 'Only localhost is served')
       return
-    found = self._find(urllib.parse.unquote(urllib.parse.urlsplit(self.path).path))
+    try:
+      found = self._find(urllib.parse.unquote(urllib.parse.urlsplit(self.path).path))
+    except OSError:  # The folder was moved or taken away.
+      found = None
     if found is None:
       self.send_error(http.HTTPStatus.NOT_FOUND, 'There is nothing of that name to show')
       return
@@ -142,7 +144,7 @@ def _of_run(run, name, *, link):
   if not (run / 'report.html').is_file():
     waits = f'<p role="status">{html.escape(state_of(run))}: the page comes with the first evaluation.</p>'
     return _SERVED['report.html'], _page(run.name, bar + waits, again=True)
-  page = (run / 'report.html').read_text()
+  page = (run / 'report.html').read_text('utf-8', errors='replace')
   return _SERVED['report.html'], page.replace('<body>', f'<body>\n<nav style="padding:1rem">{bar}</nav>', 1).encode()
 
 

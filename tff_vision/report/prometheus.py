@@ -1,12 +1,11 @@
 """What a run has released, for Prometheus: the latest number of every column of metrics.csv."""
 
 import csv
-import json
 import math
 import pathlib
 from collections.abc import Mapping
 
-from tff_vision.program import run_paths
+from tff_vision.program import json_file, run_paths
 
 CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
@@ -27,7 +26,7 @@ def exposition(runs: Mapping[str, pathlib.Path]) -> bytes:
     paths, latest = run_paths.RunPaths(folder), _latest(folder)
     done.labels(name).set(latest.pop('round', 0.0))
     finished.labels(name).set(paths.report_json.exists())
-    if (rounds := _rounds(paths)) is not None:
+    if (rounds := planned_rounds(paths)) is not None:
       planned.labels(name).set(rounds)
     for column, number in latest.items():
       value.labels(name, column).set(number)
@@ -38,14 +37,14 @@ def _latest(folder) -> dict[str, float]:
   """Returns the last number of each column."""
   found = {}
   try:
-    with open(run_paths.RunPaths(folder).metrics, newline='') as file:
+    with open(run_paths.RunPaths(folder).metrics, encoding='utf-8', errors='replace', newline='') as file:
       for row in csv.DictReader(file):
         for name, text in row.items():
           number = _number(text)
           if number is not None:
             found[name] = number
-  except OSError:
-    pass  # No round is finished yet.
+  except (OSError, csv.Error):
+    pass  # No round is finished yet, or what follows is damaged.
   return found
 
 
@@ -57,8 +56,9 @@ def _number(text):
   return number if math.isfinite(number) else None
 
 
-def _rounds(paths):
+def planned_rounds(paths: run_paths.RunPaths) -> int | None:
+  """Returns the number of rounds that a run's config.json says; None: it is missing, or damaged."""
   try:
-    return int(json.loads(paths.config.read_text())['program']['rounds'])
-  except (OSError, ValueError, KeyError, TypeError):
+    return int(json_file.load(paths.config)['program']['rounds'])
+  except (ValueError, KeyError, TypeError):
     return None
