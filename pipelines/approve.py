@@ -22,7 +22,8 @@ _PREPARED = flags.DEFINE_string(
     'prepared', None, 'Folder that pipelines.prepare wrote: compared with the plan, and its hashes with its files.')
 _TLS_KEY = flags.DEFINE_string('tls_key', None, 'PEM file of the private key of this site\'s certificate, which signs.')
 _EXAMPLES = flags.DEFINE_list(
-    'examples', [], 'Number of training images of each client of the plan, in its order; a secure sum needs them.')
+    'examples', [], 'Number of training images of each client of the plan, in its order; a secure sum and '
+    'example-level privacy need them.')
 _SITE_CERTS = flags.DEFINE_list(
     'site_certs', [], 'With a secure sum: SITE=FILE for each site of the plan, PEM files of their certificates, by '
     'which sites know each other\'s messages.')

@@ -6,7 +6,7 @@ import pytest
 
 from tests.federation import guarded
 from tff_vision import configs
-from tff_vision.federation import approving, rehearsal
+from tff_vision.federation import approving, rehearsal, site_manifest
 
 HELD = {'secure': configs.SecureConfig(secure_sum='he_keyholder', key_holder='127.0.0.1:9')}
 
@@ -66,6 +66,7 @@ def test_a_flag_that_nothing_reads_is_refused(pki, sections, changed, said):
     (guarded.MASKS, {'out': 'PKI/north.key/a.json'}, 'cannot be written: .*north.key is no folder'),
     (guarded.MASKS, {'site': 'east'}, 'site=east is none of the plan.s sites'),
     (guarded.MASKS, {'prepared': 'PKI'}, 'site.json cannot be read: there is no such file'),
+    (guarded.EXAMPLE_DP, {'examples': []}, 'examples is missing: with privacy=example_dp_sgd epsilon depends on'),
     (guarded.EXAMPLE_DP, {'most_epsilon': float('nan')}, 'most_epsilon must be positive, found nan'),
     (guarded.EXAMPLE_DP, {'most_epsilon': -1.0}, 'most_epsilon must be positive, found -1.0'),
     (guarded.MASKS, {'key_holder_cert': 'c'}, 'key_holder_cert=c has no effect: the plan names no key_holder'),
@@ -95,3 +96,18 @@ def test_what_can_be_approved_is_handed_on(pki):
   with pytest.raises(ValueError, match='examples has no effect: with private_counts'):
     approving.check(private, of_a_sum(pki))
   assert rehearsal.counts(private, ()) == []
+
+
+def test_the_numbers_of_examples_are_those_that_were_prepared(pki, tmp_path):
+  plan = guarded.plan('/data', **guarded.EXAMPLE_DP)
+  counted = {'train': 9, 'validation': 0, 'test': 0}
+  manifest = site_manifest.SiteManifest(
+      plan=site_manifest.data_digest(plan), site='south', files={}, clients=(site_manifest.Client(
+          name='south', number=1, counts=counted, patients=counted, classes=dict.fromkeys(counted, (9,))),))
+  (tmp_path / site_manifest.NAME).write_text(manifest.to_json())
+  asked = request(pki, site='south', prepared=str(tmp_path), examples=['7', '12', '9'])
+  with pytest.raises(ValueError, match='examples has 12 training images of the client south, and prepared=.* has 9'):
+    approving.check(plan, asked)
+  assert approving.check(plan, dataclasses.replace(asked, examples=['7', '9', '9'])).examples == [7, 9, 9]
+  # Where nothing depends on them, nobody is asked.
+  assert approving.check(guarded.plan('/data'), dataclasses.replace(asked, examples=())).examples

@@ -65,14 +65,14 @@ def check(plan: plan_lib.Plan, request: Request) -> Checked:
   peers = approval.peers_of(plan, files)
   approval.key_holder_of(plan, holder, files)
   approval_inputs.check_fewest(plan, request.fewest_sites)
-  examples = () if request.survey else rehearsal.counts(plan, rehearsal.numbers(request.examples))
+  examples = () if request.survey else _examples(plan, request)
   if request.most_epsilon is not None:
     validate.positive(most_epsilon=request.most_epsilon)
   approval_inputs.expiry(request.days)
   validate.writable_file(out=request.out)
   approval_inputs.signing_key(request.site, peers, pathlib.Path(request.tls_key))
   if request.prepared is not None:
-    _check_prepared(plan, request)
+    _check_prepared(plan, request, examples if request.examples else ())
   return Checked(examples=examples, certificates=files, key_holder=holder)
 
 
@@ -92,8 +92,23 @@ def _unread(plan, request) -> dict[str, str]:
   return found
 
 
-def _check_prepared(plan, request):
+def _examples(plan, request):
+  """Returns the number of training examples of each client, which must be known where epsilon depends on it."""
+  given = rehearsal.numbers(request.examples)
+  row = catalogue.chosen('privacy', plan.experiment().privacy.privacy)
+  if not given and row is not None and catalogue.Trait.EXAMPLE_LEVEL in row.traits:
+    # Computations are the same for any number, so nobody would notice later that what was signed is not what it costs.
+    raise ValueError(f'examples is missing: with privacy={plan.experiment().privacy.privacy} epsilon depends on the '
+                     'numbers of training images; give that of every client, in the order of the plan.')
+  return rehearsal.counts(plan, given)
+
+
+def _check_prepared(plan, request, examples):
   prepared = site_manifest.read(request.prepared)
   prepared.check(request.prepared, plan)
   if prepared.site != request.site:
     raise ValueError(f'prepared={request.prepared} was prepared for the site {prepared.site}, not {request.site}.')
+  for client in prepared.clients if examples else ():
+    if examples[client.number] != client.counts['train']:
+      raise ValueError(f'examples has {examples[client.number]} training images of the client {client.name}, and '
+                       f'prepared={request.prepared} has {client.counts["train"]}.')
