@@ -14,6 +14,7 @@ from absl import flags
 
 from flags import program_flags
 from pipelines import launch
+from tff_vision.configs import validate
 
 _APPROVED = flags.DEFINE_string('approved', 'approved.json', 'File that pipelines.approve made.')
 _AUDIT_LOG = flags.DEFINE_string('audit_log', 'audit.jsonl', 'The audit log of the worker.')
@@ -30,6 +31,8 @@ def main() -> None:
   # The worker looks beside its own log; with another one, a site would be said to pause and go on.
   if _SET.value is not None and not log.is_file():
     raise ValueError(f'audit_log={_AUDIT_LOG.value} is no file, so no worker that runs hears of set={_SET.value}.')
+  if _OUT.value is not None:  # Before anything is paused.
+    validate.writable_file(out=_OUT.value)
   from tff_vision.federation import approval, site_page, site_status  # Imported late: --help must be fast.
   ruled = approval.read(pathlib.Path(_APPROVED.value), pathlib.Path(_TLS_CERT.value)).rules()
   if _SET.value is not None:

@@ -90,3 +90,21 @@ def test_a_pause_beside_a_log_that_no_worker_has_is_refused(tmp_path):
                      '--set=pause'], timeout=60)
   assert done.returncode == 1 and f'{tmp_path}/none.jsonl is no file' in done.stderr and done.stderr.count('\n') == 1
   assert not list(tmp_path.iterdir())
+
+
+def test_a_pause_is_heard_by_whatever_name_the_log_has(tmp_path):
+  (tmp_path / 'audit.jsonl').touch()
+  (tmp_path / 'link.jsonl').symlink_to('audit.jsonl')
+  for told, asked in (('audit', 'link'), ('link', 'audit')):
+    site_status.hold(tmp_path / f'{told}.jsonl', site_status.PAUSED)
+    assert site_status.held(tmp_path / f'{asked}.jsonl') == site_status.PAUSED
+    site_status.hold(tmp_path / f'{told}.jsonl', None)
+    assert site_status.held(tmp_path / f'{asked}.jsonl') is None
+
+
+def test_nothing_is_paused_where_the_page_cannot_be_written(tmp_path):
+  (tmp_path / 'audit.jsonl').touch()
+  done = forked.run(['-m', 'pipelines.site', f'--audit_log={tmp_path}/audit.jsonl', '--tls_cert=north.crt',
+                     '--set=pause', f'--out={tmp_path}'], timeout=60)
+  assert done.returncode == 1 and f"out='{tmp_path}' is a folder" in done.stderr and done.stderr.count('\n') == 1
+  assert site_status.held(tmp_path / 'audit.jsonl') is None

@@ -115,4 +115,5 @@ def hold(log: pathlib.Path, how: str | None) -> None:
 
 
 def _hold_file(log):
-  return log.with_name(log.name + '.hold')
+  """Returns the file beside the log itself: the worker and its owner may name it by different links."""
+  return (found := log.resolve()).with_name(found.name + '.hold')
