@@ -90,6 +90,8 @@ def test_compare_prints_every_mechanism():
      'cohort_size=20 exceeds secure_clients_max=16'),
     (['--population=100', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1', '--secure_clients_max=16',
       '--sampling=fixed'], 'secure_clients_max=16 has no effect'),
+    *((['--population=100', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1', f'--secure_clients_max={few}'],
+       f'secure_clients_max must be at least 2, found {few}') for few in (1, 0)),
     (['--population=100', '--cohort_size=200', '--rounds=10', '--noise_multiplier=1'], 'cohort_size=200'),
     (['--population=100', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1', '--delta=0.02'], 'delta=0.02'),
     (['--population=100', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1e300'], 'at most 67108864'),

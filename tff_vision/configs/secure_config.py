@@ -35,11 +35,19 @@ class SecureConfig:
     option.check_choices(self)
     if not 2 <= self.secure_bits <= 22:
       raise ValueError(f'secure_bits must lie in 2..22, found {self.secure_bits}.')
-    if self.secure_clients_max < 2:
-      raise ValueError(f'secure_clients_max must be at least 2, found {self.secure_clients_max}: the sum of one '
-                       'client is that client.')
+    check_clients_max(self.secure_clients_max)
     validate.positive(secure_range=self.secure_range, secure_statistical_bits=self.secure_statistical_bits)
     validate.address(key_holder=self.key_holder)
     if self.key_holder is not None and self.key_holder_dir is not None:
       raise ValueError('key_holder and key_holder_dir exclude each other: there is one key.')
     compatibility.check(self)
+
+
+def check_clients_max(clients: int) -> None:
+  """Refuses room for fewer clients than a sum hides.
+
+  Raises:
+    ValueError: There are fewer than two.
+  """
+  if clients < 2:
+    raise ValueError(f'secure_clients_max must be at least 2, found {clients}: the sum of one client is that client.')

@@ -5,7 +5,7 @@ The module imports no numerical libraries, so that the command line can show its
 
 import dataclasses
 
-from tff_vision.configs import option, validate
+from tff_vision.configs import option, secure_config, validate
 
 SAMPLINGS = ('poisson', 'fixed', 'shuffled', 'balls_in_bins')
 UNITS = ('client', 'example')
@@ -37,8 +37,10 @@ class Budget:
     validate.positive(**given)
     if self.noise_multiplier is not None:
       validate.noise(noise_multiplier=self.noise_multiplier)
-    validate.at_most(_MOST, population=self.population, rounds=self.rounds or 1,
-                     secure_clients_max=self.secure_clients_max or 1)
+    validate.at_most(_MOST, population=self.population, rounds=self.rounds or 1)
+    if self.secure_clients_max is not None:
+      secure_config.check_clients_max(self.secure_clients_max)
+      validate.at_most(_MOST, secure_clients_max=self.secure_clients_max)
     if len(given) != 2:
       shown = ', '.join(f'{name}={value!r}' for name, value in asked.items())
       raise ValueError('give two of target_epsilon, noise_multiplier and rounds, and the third is found; found '
