@@ -115,6 +115,13 @@ def test_next_to_no_noise_has_a_large_epsilon_and_no_fault(noise):
     assert curve is None or np.all((0 <= curve[1]) & (curve[1] <= 1)) and curve[1][-1] < 2e-5
 
 
+def test_a_loss_that_the_accountant_cannot_put_on_a_grid_is_bounded_by_renyi():
+  noise = 0.058798030272794795  # Of its deltas two rise, in float64, and dp_accounting refuses them.
+  event = dp_accounting.PoissonSampledDpEvent(1 / 3, dp_accounting.GaussianDpEvent(noise))
+  epsilon, accountant = accounting.tightest(event, 0.2986, interval=accounting.COARSE_INTERVAL)
+  assert accountant == accounting.Accountant.RDP and 0.4 / noise ** 2 < epsilon < 2 / noise ** 2
+
+
 @pytest.mark.parametrize('sampling', accounting.RELATIONS)
 @pytest.mark.parametrize('noise', [1e6, 6e7])
 def test_very_much_noise_costs_next_to_nothing_and_is_no_fault(sampling, noise):

@@ -34,3 +34,10 @@ def test_the_ends():
   assert gdp.epsilon(0.0, 1e-5) == 0.0
   assert gdp.epsilon(math.inf, 1e-5) == math.inf
   assert gdp.epsilon(1e-7, 1e-5) == 0.0
+
+
+def test_an_epsilon_too_large_for_its_digits_has_a_delta_between_nothing_and_all():
+  for mu in (1e-9, 1.0, 1e9):
+    for epsilon in (1e18, 5.5e29, 1e300):
+      assert 0 <= gdp.delta(mu, epsilon) <= 1
+  assert gdp.delta(2e15, 5.5e29) > 0.999 and gdp.mu(5.5e29, 1e-5) == pytest.approx((2 * 5.5e29) ** 0.5, rel=1e-3)

@@ -184,7 +184,10 @@ def _loss_distribution(event, delta, relation, interval):
   interval = max(interval, epsilon_rdp(event, delta, relation, QUICK_ORDERS) / _MOST_INTERVALS)
   if not interval < _WIDEST_INTERVAL:
     return None
-  return events.PldAccountant(value_discretization_interval=interval).compose(event)
+  try:
+    return events.PldAccountant(value_discretization_interval=interval).compose(event)
+  except ValueError:  # Rounding errors of next to no noise, whose deltas do not fall as dp_accounting needs it.
+    return None
 
 
 def replacement_epsilon(releases: SampledGaussian, delta: float) -> float:

@@ -14,7 +14,8 @@ from scipy import optimize, special
 def delta(mu: float, epsilon: float) -> float:
   """Returns the smallest delta for which mu-GDP implies (epsilon, delta)-DP."""
   above = special.ndtr(mu / 2 - epsilon / mu)
-  return above - math.exp(epsilon + special.log_ndtr(-epsilon / mu - mu / 2))
+  # What is taken off is smaller than `above`; where epsilon has no digits left for the sum, it would be anything.
+  return above - min(above, math.exp(min(0.0, epsilon + special.log_ndtr(-epsilon / mu - mu / 2))))
 
 
 def epsilon(mu: float, target_delta: float) -> float:
