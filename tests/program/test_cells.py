@@ -39,7 +39,8 @@ def test_draws_are_distinct_legal_and_a_function_of_the_seed(seed, draws):
 @pytest.mark.parametrize(('grid', 'named'), [
     ('nonsense=1', 'nonsense'), ('run_dir=x', 'run_dir'), ('rounds=many', 'many'), ('rounds', 'rounds'),
     ('rounds=', 'rounds'), ('', 'empty'), ('rounds=1;rounds=2', 'twice'), ('client_learning_rate=1..0.1', '1..0.1'),
-    ('client_learning_rate=0..1', '0..1'), ('rounds=1,', 'rounds')])
+    ('client_learning_rate=0..1', '0..1'), ('rounds=1,', 'rounds'), ('client_learning_rate=1..inf', '1..inf'),
+    ('rounds=1..99999999999999999999', 'rounds')])
 def test_a_bad_grid_is_named(grid, named):
   with pytest.raises(ValueError, match='grid') as error:
     sweep_cells.parse(grid)
@@ -57,3 +58,10 @@ def test_long_names_stay_short_and_distinct():
   grid = sweep_cells.parse('data_dir=' + ','.join('/very' * 60 + f'/{i}' for i in range(3)))
   names = {cell.name for cell in sweep_cells.make(BASE, grid, draws=None)}
   assert len(names) == 3 and all(len(name) < 200 and '/' not in name for name in names)
+  grid = sweep_cells.parse('data_dir=' + ','.join('日' * 70 + f'{i}' for i in range(2)))
+  assert all(len(cell.name.encode()) < 200 for cell in sweep_cells.make(BASE, grid, draws=None))
+
+
+def test_settings_that_differ_have_folders_that_differ():
+  grid = sweep_cells.parse('data_dir=films/a,films_a,films:a')
+  assert len({cell.name for cell in sweep_cells.make(BASE, grid, draws=None)}) == 3

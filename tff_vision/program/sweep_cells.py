@@ -13,7 +13,8 @@ import numpy as np
 
 from tff_vision import configs, seeds
 
-_LONGEST_NAME = 120
+_LONGEST_NAME = 120  # In bytes of UTF-8; a file system allows 255, and a log has its name.
+_MOST_WHOLE = 2**63 - 1  # numpy draws whole numbers of 64 bits.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,9 +112,7 @@ def cell(base: configs.ExperimentConfig, settings: Mapping[str, Any]) -> Cell:
   Raises:
     ValueError: It is not a valid experiment.
   """
-  name = ','.join(f'{key}={value}' for key, value in settings.items()).replace('/', '_').replace(':', '_')
-  if len(name) > _LONGEST_NAME:
-    name = f'{name[:_LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}'
+  name = _folder(','.join(f'{key}={value}' for key, value in settings.items()))
   changes = {}
   for section, cls in configs.sections().items():
     if own := {field.name: settings[field.name] for field in dataclasses.fields(cls) if field.name in settings}:
@@ -122,6 +121,12 @@ def cell(base: configs.ExperimentConfig, settings: Mapping[str, Any]) -> Cell:
       except ValueError as error:
         raise ValueError(f'cell {name}: {error}') from None
   return Cell(name=name, settings=settings, config=dataclasses.replace(base, **changes))
+
+
+def _folder(name):
+  """Returns a name for a folder; where it is not the same, a digest keeps it apart from those of other cells."""
+  short = name.replace('/', '_').replace(':', '_').encode()[:_LONGEST_NAME].decode(errors='ignore')
+  return name if short == name else f'{short}-{hashlib.sha256(name.encode()).hexdigest()[:8]}'
 
 
 def _kinds() -> dict[str, Sequence[type]]:
@@ -156,4 +161,6 @@ def _range(name, values, kind):
   found = Range(low=_value(name, low.strip(), kind), high=_value(name, high.strip(), kind), whole=float not in kind)
   if not (found.low < found.high and (found.whole or found.low > 0)):
     raise ValueError(f'grid: {name}={values!r} must be low..high with low < high, above 0 unless whole numbers.')
+  if not (-_MOST_WHOLE <= found.low and found.high < _MOST_WHOLE if found.whole else math.isfinite(found.high)):
+    raise ValueError(f'grid: {name}={values!r} is too wide a range to draw from.')
   return found
