@@ -7,6 +7,7 @@ can read a finished run again; an object can be used from Python only.
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import os
 import re
@@ -84,6 +85,16 @@ def import_module(name: str, setting: str) -> Any:
                      f'there is no module {error.name!r} on the path or in {os.getcwd()}.') from error
   except (Exception, SystemExit) as error:
     raise ValueError(f'{setting}: importing {name} fails with {type(error).__name__}: {error}') from error
+
+
+def is_installed(package: str) -> bool:
+  """Returns whether a package can be imported; nothing is.
+
+  Python also finds a mere folder of that name in the working directory, such as the `wandb` that Weights & Biases
+  writes: that is no package, and has no origin.
+  """
+  found = importlib.util.find_spec(package)
+  return found is not None and found.origin is not None
 
 
 def options(pairs: Sequence[str], *, field: str) -> dict[str, Any]:

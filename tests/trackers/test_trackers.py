@@ -1,6 +1,7 @@
 """Trackers write what they are given, offline; where one is not installed, one sentence says how to install it."""
 
 import importlib.util
+import sys
 import time
 
 import pytest
@@ -31,6 +32,14 @@ def test_a_tracker_that_is_not_installed_is_one_sentence(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=f'tracker={name} needs .* requirements-trackers.txt'):
       trackers.begin(name, run(tmp_path))
   trackers.check('none')
+
+
+def test_a_folder_with_the_name_of_a_tracker_is_no_tracker(monkeypatch, tmp_path):
+  """W&B writes ./wandb, which Python takes for a package without files."""
+  (tmp_path / 'wandb').mkdir()
+  monkeypatch.setattr(sys, 'path', [str(tmp_path)])
+  with pytest.raises(ValueError, match='tracker=wandb needs .* requirements-trackers.txt'):
+    trackers.check('wandb')
 
 
 def test_mlflow_gets_each_round_once_also_over_a_resume(tmp_path):

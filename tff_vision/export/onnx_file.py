@@ -1,12 +1,12 @@
 """ONNX: conversion with tf2onnx, an optional install, and reading back with ONNX Runtime."""
 
-import importlib.util
 import pathlib
 from collections.abc import Callable
 
 import numpy as np
 from tensorflow.python.framework import convert_to_constants
 
+from tff_vision import plugins
 from tff_vision.export import serving
 
 INSTALL = 'pip install --no-deps -r requirements-onnx.txt'
@@ -21,7 +21,7 @@ def check() -> None:
   Raises:
     ValueError: With the command that installs them.
   """
-  if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
+  if missing := [name for name in _PACKAGES if not plugins.is_installed(name)]:
     raise ValueError(f'format=onnx needs {", ".join(missing)}, which is not installed: {INSTALL}.')
 
 

@@ -6,12 +6,11 @@ sent: they write to a folder on this machine.
 """
 
 import dataclasses
-import importlib.util
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from tff_vision import catalogue
+from tff_vision import catalogue, plugins
 
 INSTALL = 'pip install --no-deps -r requirements-trackers.txt'
 _PROJECT = 'tff_vision'
@@ -58,7 +57,7 @@ def check(tracker: str) -> None:
   Raises:
     ValueError: With the command that installs it.
   """
-  if tracker != 'none' and importlib.util.find_spec(tracker) is None:
+  if tracker != 'none' and not plugins.is_installed(tracker):
     raise ValueError(f'tracker={tracker} needs the package {tracker}, which is not installed: {INSTALL}.')
 
 
