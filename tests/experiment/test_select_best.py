@@ -63,6 +63,7 @@ def test_what_it_needs_is_said(tmp_path):
     made(other).run(tmp_path / 'run')
   with pytest.raises(ValueError, match='select_best=auc is not measured'):
     made(dataclasses.replace(other, validation=other.train), select_best='auc').run(tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
   with pytest.raises(ValueError, match='patience=2 has no effect without select_best'):
     made(other, select_best=None, patience=2)
 

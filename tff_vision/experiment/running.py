@@ -93,6 +93,9 @@ def _run(made, launch, watcher, fewer_clients):
       raise ValueError(f'select_best={made.config.program.select_best} does not go with models of the clients\' own: '
                        'what clients keep is of the last round, and not of the best.')
     evaluations = evaluations_lib.of(made.config, planned.task, planned.plan, made.runtime, place, secret)
+    # Refused before anything of the run is written.
+    chosen = selection.of(made.config.program.select_best, made.config.program.patience, planned.task.objective,
+                          evaluations.measures)
     charged = budget_charge.Charge(budget, run=secret, data=_identity(budget, planned.task.images),
                                    delta=getattr(planned.plan, 'delta', None), label=f'run_dir={launch.run_dir}')
     charged.reserve(planned.plan.spent(planned.program.rounds))
@@ -103,7 +106,7 @@ def _run(made, launch, watcher, fewer_clients):
     journal.note_counts(planned.plan.example_counts)
     try:
       followed = following.Following(launch, directory, made, prepared)
-      outcome = asyncio.run(_rounds(prepared, evaluations, directory, journal, charged, watcher, followed,
+      outcome = asyncio.run(_rounds(prepared, evaluations, chosen, directory, journal, charged, watcher, followed,
                                     launch.stop_after))
     except BaseException:
       if journal.past() == plan_lib.Past():
@@ -123,7 +126,7 @@ def _run(made, launch, watcher, fewer_clients):
   return result.RunResult(directory=directory, report=content, rounds=len(outcome.history), experiment=made)
 
 
-async def _rounds(prepared, evaluations, directory, journal, charged, watcher, followed, stop_after):
+async def _rounds(prepared, evaluations, chosen, directory, journal, charged, watcher, followed, stop_after):
   """Trains from the latest checkpoint in an open run folder to the end."""
   planned, config = prepared.planned, prepared.made.config
   rounds = loop.Training(
@@ -132,8 +135,7 @@ async def _rounds(prepared, evaluations, directory, journal, charged, watcher, f
       # How good the clients' own models are is covered by no noise.
       own_models=prepared.parts.own_models if planned.plan.releases_exact_metrics else None,
       observer=prepared.audit, contribution=prepared.contribution, validate=evaluations.validation,
-      selection=selection.of(config.program.select_best, config.program.patience, planned.task.objective,
-                             evaluations.measures))
+      selection=chosen)
   books = loop.Books(
       journal=journal, managers=managers.Managers.in_directory(
           directory, wiped=config.promises, timeless=not planned.plan.releases_exact_metrics,
