@@ -20,6 +20,7 @@ from flags import program_flags
 from pipelines import launch
 from tff_vision import wording
 from tff_vision.accounting import ledger as ledger_lib
+from tff_vision.configs import validate
 from tff_vision.program import json_file, run_directory
 
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
@@ -42,6 +43,8 @@ _BROKEN = 3
 def main() -> None:
   if _RUN_DIR.value is None:
     raise ValueError('run_dir is missing: the folder of a finished run.')
+  validate.positive(canaries=_CANARIES.value, dimension=_DIMENSION.value, inversion_steps=_INVERSION_STEPS.value)
+  validate.non_negative(max_clients=_MAX_CLIENTS.value)
   directory = run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value))
   config = directory.config_at(_DATA_DIR.value)
   if config.task.task != 'classification':

@@ -53,3 +53,10 @@ def test_without_a_run_one_sentence():
 def test_too_few_shadow_models_are_refused_at_once():
   done = run('pipelines.audit', '--run_dir=/nowhere', '--shadow_models=3')
   assert done.returncode == 1 and 'shadow_models' in done.stderr and 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize('flag', ['canaries=0', 'dimension=0', 'inversion_steps=0', 'max_clients=-1'])
+def test_attacks_of_no_size_are_refused_at_once(flag):
+  name, _, value = flag.partition('=')
+  done = run('pipelines.audit', '--run_dir=/nowhere', f'--{flag}')
+  assert done.returncode == 1 and name in done.stderr and f'found {value}' in done.stderr
