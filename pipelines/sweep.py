@@ -25,7 +25,7 @@ from absl import flags
 
 from flags import experiment_flags, privacy_flags, runtime_flags
 from pipelines import cells, launch, search
-from tff_vision import wording
+from tff_vision import trackers, wording
 from tff_vision.configs import validate
 from tff_vision.data.sources import installed
 from tff_vision.program import json_file, run_directory, sweep_cells
@@ -84,6 +84,7 @@ def _check(launch_config):
     raise ValueError('halving=1 stops no cell; 3 is usual.')
   if launch_config.run_dir is None:
     raise ValueError('run_dir is missing: the folder of the sweep, which the same command finds again to continue.')
+  trackers.check(launch_config.tracker)
   for name in ('resume', 'stop_after'):
     if flags.FLAGS[name].present and flags.FLAGS[name].value:
       raise ValueError(f'{name}={flags.FLAGS[name].value!r} has no effect here: the same command continues a sweep.')

@@ -11,7 +11,7 @@ import pytest
 from pipelines import search, sweep
 from tests import forked
 from tests.pipelines.conftest import TINY
-from tff_vision import configs
+from tff_vision import configs, plugins
 from tff_vision.accounting import gdp, privacy_losses
 from tff_vision.program import run_directory
 
@@ -113,6 +113,7 @@ def test_mistakes_are_one_sentence(run_pipeline, tmp_path):
       ([place, '--grid=client_epochs=1,2', '--tpe=3', '--halving=3'], 'tpe does not go with halving'),
       ([place, '--grid=client_epochs=1,2', '--halving=3', '--random_runs=2'], 'random_runs does not go with halving'),
       ([place, '--grid=client_epochs=1,2,3', '--halving=3', '--rounds=10'], 'rounds_per_evaluation'),
+      *([] if plugins.is_installed('wandb') else [([place, '--grid=seed=1,2', '--tracker=wandb'], 'tracker=wandb')]),
       ([place, '--grid=seed=1,2', '--tpe=3'], 'seed'), ([place, '--grid=rounds=1', '--stop_after=3'], 'stop_after')):
     done = run_pipeline('sweep', *arguments)
     assert done.code == 1 and named in done.err and len(done.err.strip().splitlines()) == 1, done.err
