@@ -26,3 +26,8 @@ def test_a_page_with_the_charts_of_reports(run_pipeline, tmp_path):
 def test_a_picture_that_cannot_be_written_is_one_sentence(run_pipeline):
   done = run_pipeline('describe_data', '--picture=/proc/none/p.png')
   assert done.code == 1 and '/proc/none/p.png' in done.err and len(done.err.strip().splitlines()) == 1
+
+
+def test_a_picture_without_an_ending_is_no_picture_of_the_format_of_its_draft(run_pipeline, tmp_path):
+  done = run_pipeline('describe_data', f'--picture={tmp_path}/p')
+  assert done.code == 1 and f'picture={tmp_path}/p cannot be written: Format \'\' is not supported' in done.err

@@ -34,7 +34,7 @@ def save(path: str | os.PathLike, images: images_lib.FederatedImages, *, title: 
   part = path.with_name(f'{path.stem}.part{path.suffix}')
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    fig.savefig(part, dpi=100)
+    fig.savefig(part, dpi=100, format=path.suffix[1:])
     os.replace(part, path)
   except (OSError, ValueError) as error:  # matplotlib raises ValueError for an unknown format.
     raise ValueError(f'picture={path} cannot be written: {error}.') from error
