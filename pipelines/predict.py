@@ -50,7 +50,12 @@ def main(paths: Sequence[str]) -> None:
   model = exported.ExportedModel(run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value)))
   answers = {'segmentation': _masks, 'anomaly': _scores, 'detection': _boxes, 'embedding': _likeness,
              'regression': _numbers}
-  predictions = answers.get(model.task, _classes)(model, paths)
+  answer = answers.get(model.task, _classes)
+  for name, readers in {'top': (_classes, _masks), 'masks_dir': (_masks,), 'boxes_dir': (_boxes,),
+                        'least_score': (_boxes,)}.items():
+    if flags.FLAGS[name].present and answer not in readers:
+      raise ValueError(f'{name}={flags.FLAGS[name].value} has no effect with task={model.task}.')
+  predictions = answer(model, paths)
   if program_flags.json_file() is not None:
     json_file.write(program_flags.json_file(), {'predictions': predictions})
 
@@ -117,6 +122,9 @@ def _masks(model, paths):
 def _likeness(model, paths):
   """Prints the cosine similarity of the embedding vectors of every pair of images."""
   vectors = _outputs(model, paths)
+  if len(vectors) < 2 and program_flags.json_file() is None:
+    raise ValueError(f'task=embedding compares images, and {paths[0]} is one: name more, or have its vector written '
+                     'with --json=FILE.')
   threshold = model.facts.get('threshold')
   for first, second in itertools.combinations(vectors, 2):
     cosine = float(vectors[first] @ vectors[second])

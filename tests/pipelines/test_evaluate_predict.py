@@ -49,6 +49,12 @@ def test_predictions_on_files_equal_evaluation_on_their_pixels(trained, run_pipe
   assert first.startswith(files[0] + ': ' + str(expected[0].argmax()) + ' ') and len(re.findall(r', ', first)) == 9
 
 
+@pytest.mark.parametrize('flag', ['masks_dir=masks', 'boxes_dir=boxes', 'least_score=0.5'])
+def test_a_flag_of_another_task_is_refused(trained, run_pipeline, digit_files, flag):
+  done = run_pipeline('predict', f'--run_dir={trained[0]}', digit_files[0] / '0.png', f'--{flag}')
+  assert done.code == 1 and f'{flag} has no effect with task=classification' in done.err and not done.out
+
+
 def test_any_size_and_colour_is_taken_and_the_rest_is_named(trained, run_pipeline, tmp_path):
   folder, _ = trained
   colour = np.random.default_rng(0).integers(0, 256, (37, 50, 3)).astype(np.uint8)

@@ -67,6 +67,8 @@ def test_embeddings_begin_with_an_exported_model_whose_first_layer_stays(trained
   done = run_pipeline('predict', f'--run_dir={run_dir}', *paths, f'--json={tmp_path / "vectors.json"}')
   assert done.code == 0 and 'cosine' in done.out and 'threshold' in done.out, done.err
   predicted = json.loads((tmp_path / 'vectors.json').read_text())['predictions']
+  done = run_pipeline('predict', f'--run_dir={run_dir}', paths[0])
+  assert done.code == 1 and f'{paths[0]} is one' in done.err and not done.out
   done = run_pipeline('export', f'--run_dir={run_dir}', '--format=tflite')
   assert done.code == 0 and 'same decision 1.000' in done.out, done.err
   lite = tf.lite.Interpreter(str(run_dir / 'deployment' / 'tflite' / 'model.tflite')).get_signature_runner()
