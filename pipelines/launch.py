@@ -18,11 +18,11 @@ from tff_vision.configs import validate
 from tff_vision.data.sources import fetch
 
 _NO_PATH = ('finding_separator',)
-_WRITTEN = ('json', 'output')  # Flags that name a file that is written at the end, possibly hours later.
+_WRITTEN = ('json', 'output', 'picture')  # Flags that name a file that is written at the end, possibly hours later.
 
 
 def launch(main: Callable[..., None], *, flag_groups: Sequence[groups.Group], shown: Sequence[groups.Group] = (),
-           takes_files: bool = False, defaults: Any = None) -> None:
+           takes_files: bool = False, prints: Sequence[str] = (), defaults: Any = None) -> None:
   """Parses flags, runs `main`, and exits: 0 when it returns, 1 with one sentence on bad input.
 
   `absl.app.run` could parse the flags, but it is not used here: for a fast --help TensorFlow is imported inside `main`,
@@ -33,6 +33,7 @@ def launch(main: Callable[..., None], *, flag_groups: Sequence[groups.Group], sh
     flag_groups: The script's flags that are fields of configs; the script may define other flags itself.
     shown: The groups of these that --help shows; empty: all groups.
     takes_files: Whether `main` takes the arguments that are not flags.
+    prints: The flags that name a file to write, for which - is standard output.
     defaults: The config that flags change, if it is not that of the fields' own defaults; for --help.
   """
   define(flag_groups)
@@ -45,7 +46,8 @@ def launch(main: Callable[..., None], *, flag_groups: Sequence[groups.Group], sh
     _expand_home()
     if arguments and not takes_files:
       raise ValueError(f'unexpected argument {arguments[0]!r}; every setting is a flag, see --help.')
-    _refuse_what_cannot_be_written()
+    _refuse_empty()
+    _refuse_what_cannot_be_written(prints)
     with fetch.showing(progress.Downloads()):
       main(arguments) if takes_files else main()
   except flags.UnrecognizedFlagError as error:
@@ -115,9 +117,22 @@ def define(flag_groups: Sequence[groups.Group]) -> None:
   groups.define(flag_groups)
 
 
-def _refuse_what_cannot_be_written():
+def _refuse_empty():
+  """Refuses a text that is empty, as a shell leaves it of a variable that is not set; as a path it would be the working
+  folder.
+
+  Flags of configs are left to these.
+  """
+  for flag in flags.FLAGS.flags_by_module_dict().get(sys.argv[0], ()):
+    if flag.present and flag.value == '':
+      raise ValueError(f'{flag.name} is empty: give it a value, or leave it out.')
+
+
+def _refuse_what_cannot_be_written(prints):
   for name in _WRITTEN:
     path = flags.FLAGS[name].value if name in flags.FLAGS else None
+    if path == '-' and name not in prints:
+      raise ValueError(f'{name}=- is no file: this pipeline does not write it to standard output.')
     if path not in (None, '-'):
       validate.writable_file(**{name: path})
 

@@ -166,4 +166,4 @@ def _compare(budget) -> None:
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_groups=study_flags.BUDGET)
+  launch.launch(main, flag_groups=study_flags.BUDGET, prints=('json',))

@@ -60,6 +60,17 @@ def test_a_place_that_cannot_be_written_is_one_sentence(run_pipeline, tmp_path):
   assert done.code == 1 and done.err.strip() == f'certificates: error: {tmp_path / "file"}: File exists.'
 
 
+@pytest.mark.parametrize(('pipeline', 'flag', 'said'), [
+    ('evaluate', 'run_dir=', 'run_dir is empty'), ('evaluate', 'data_dir=', 'data_dir is empty'),
+    ('predict', 'masks_dir=', 'masks_dir is empty'), ('export', 'output_dir=', 'output_dir is empty'),
+    ('describe_data', 'picture=', 'picture is empty'), ('compare', 'json=', 'json is empty'),
+    ('predict', 'json=-', 'json=- is no file')])
+def test_a_path_that_is_empty_is_not_the_working_folder_and_a_dash_no_file(run_pipeline, pipeline, flag, said):
+  done = run_pipeline(pipeline, f'--{flag}')
+  assert done.code == 1 and said in done.err and len(done.err.strip().splitlines()) == 1
+  assert not (ROOT / '-').exists()
+
+
 def test_a_broken_config_of_a_run_is_named(run_pipeline, tmp_path):
   (tmp_path / 'config.json').write_text('{"data": {}}')
   done = run_pipeline('train', '--resume', f'--run_dir={tmp_path}')

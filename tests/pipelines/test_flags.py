@@ -18,7 +18,7 @@ from pipelines import launch
 
 BEFORE = set(flags.FLAGS)
 
-def dump(main, *, flag_groups, shown=(), takes_files=False, defaults=None):
+def dump(main, *, flag_groups, shown=(), takes_files=False, prints=(), defaults=None):
   launch.define(flag_groups)
   found = {}
   for name in sorted(set(flags.FLAGS) - BEFORE):

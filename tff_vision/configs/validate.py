@@ -120,6 +120,8 @@ def _nearest(value, choices):
 def writable_file(**named: str) -> None:
   """Each value is a path at which a file can be written, now or after its folders have been created."""
   for name, value in named.items():
+    if not value:
+      raise ValueError(f'{name} is empty: name a file, or leave it out.')
     path = os.path.abspath(value)
     if os.path.isdir(path):
       raise ValueError(f'{name}={value!r} is a folder, not a file.')
