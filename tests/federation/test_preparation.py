@@ -127,6 +127,7 @@ def test_faults_of_files_name_the_file(folder):
   said = []
   made = preparation.prepare(plan, request(folder, missing_classes=True), said.append)
   assert any('mapped to nothing are left out' in one for one in said) and made.clients[0].classes['train'][1] == 0
+  assert not any('which no image has' in one for one in said)
   (folder / 'map.csv').write_text('well,a\nill,b\n')
   splits = ['split', *('test' if number % 2 else 'train' for number in range(len(rows) - 1))]
   table.write_text('\n'.join(f'{row},{split}' for row, split in zip(rows, splits, strict=True)))
@@ -145,7 +146,24 @@ def test_faults_of_files_name_the_file(folder):
     preparation.prepare(plan, request(folder, out=str(folder / 'other')))
   with pytest.raises(ValueError, match='out=.* is there already'):
     preparation.prepare(plan, request(folder))
+  (folder / 'map.csv').write_text('well,\nill,\n')
+  with pytest.raises(ValueError, match='label_map=.*map.csv leaves no image with a class of the plan'):
+    preparation.prepare(plan, request(folder, out=str(folder / 'other'), corrupt_images='skip'))
+  for path in (folder / 'raw' / 'films').iterdir():
+    path.write_bytes(b'no image')
+  with pytest.raises(ValueError, match='data_dir=.*raw holds no usable image'):
+    preparation.prepare(plan, request(folder, out=str(folder / 'other'), corrupt_images='skip'))
   assert not (folder / 'other').exists() and not [p for p in folder.iterdir() if p.name.startswith('.')]
+
+
+def test_a_label_is_mapped_in_any_spelling_and_one_that_no_image_has_is_said(folder):
+  table = folder / 'raw' / 'manifest.csv'
+  table.write_text(table.read_text().replace('ill', 'caf\u00e9  au lait'))
+  (folder / 'map.csv').write_text('well,a\n cafe\u0301 au lait,b\nwel,\n')
+  said = []
+  preparation.prepare(test_plan.made(), request(folder), said.append)
+  assert [one for one in said if 'no image has' in one] == [
+      f"label_map={folder / 'map.csv'} maps 'wel', which no image has for a label."]
 
 
 def test_folders_of_patients_and_several_clients(tmp_path):

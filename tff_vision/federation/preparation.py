@@ -81,6 +81,8 @@ def prepare(plan: plan_lib.Plan, request: Request, say: Callable[[str], None] = 
   good, notes = files.usable(found.paths, glances, request.corrupt_images)
   for note in (*found.notes, *notes):
     say(note)
+  if not good.any():
+    raise ValueError(f'data_dir={request.data_dir} holds no usable image.')
   table = _table(plan, site, found, glances, np.flatnonzero(good), request, say)
   _check(table, plan, request, say)
   height, width, channels = decode.native(table.paths[0]).shape

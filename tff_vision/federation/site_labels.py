@@ -45,6 +45,8 @@ def of_plan(plan: plan_lib.Plan, labels: Sequence[str], paths: Sequence[str], se
       elif not (plan.schema.multi_label and naming.is_no_finding(label)):
         unknown.setdefault(label, paths[place])
     y.append(numbers)
+  if idle := sorted(mapped.keys() - {label for own in parts for label in own}):
+    say(f'label_map={label_map} maps {", ".join(map(repr, idle[:12]))}, which no image has for a label.')
   if unknown:
     label, path = next(iter(unknown.items()))
     others = f' ({len(unknown)} such labels)' if len(unknown) > 1 else ''
@@ -53,7 +55,7 @@ def of_plan(plan: plan_lib.Plan, labels: Sequence[str], paths: Sequence[str], se
   if left := int((~used).sum()):
     say(f'{left} images whose label is mapped to nothing are left out.')
   if not used.any():
-    raise ValueError('no image has a class of the plan.')
+    raise ValueError(f'label_map={label_map} leaves no image with a class of the plan.')
   if plan.schema.multi_label:
     made = np.zeros((len(y), len(names)), np.float32)
     for row, numbers in zip(made, y, strict=True):
@@ -63,7 +65,7 @@ def of_plan(plan: plan_lib.Plan, labels: Sequence[str], paths: Sequence[str], se
 
 
 def _label_map(path, plan) -> Mapping[str, str]:
-  """Returns the site's label -> the plan's label; '' leaves images out."""
+  """Returns the site's label, in the spelling of `naming`, -> the plan's label; '' leaves images out."""
   if path is None:
     return {}
   try:
@@ -79,7 +81,8 @@ def _label_map(path, plan) -> Mapping[str, str]:
     if row[1] and row[1] not in plan.schema.class_names:
       raise ValueError(f'label_map={path} line {number} maps to {row[1]!r}, which is no class of the plan: '
                        f'{", ".join(plan.schema.class_names[:12])}.')
-    if found.get(row[0], row[1]) != row[1]:
-      raise ValueError(f'label_map={path} line {number} maps {row[0]!r} again, to something else.')
-    found[row[0]] = row[1]
+    own = naming.one_spelling(row[0])  # As the labels of images are read.
+    if found.get(own, row[1]) != row[1]:
+      raise ValueError(f'label_map={path} line {number} maps {own!r} again, to something else.')
+    found[own] = row[1]
   return found
