@@ -100,6 +100,13 @@ def test_a_refusal_is_one_sentence_with_settings_and_reason(settings, sentence):
   assert str(error.value) == sentence
 
 
+def test_batches_of_one_are_refused_where_the_examples_of_a_batch_are_compared():
+  embedding = configs.TaskConfig(task='embedding')
+  configs.ExperimentConfig(task=embedding, client=configs.ClientConfig(batch_size=2))
+  with pytest.raises(ValueError, match='batch_size=1 does not go with task=embedding: the loss compares the examples'):
+    configs.ExperimentConfig(task=embedding, client=configs.ClientConfig(batch_size=1))
+
+
 def test_with_one_model_ifca_goes_with_what_several_models_do_not():
   several = {'algorithm': configs.AlgorithmConfig(algorithm='ifca')}
   one = {'algorithm': configs.AlgorithmConfig(algorithm='ifca', ifca_clusters=1)}

@@ -46,6 +46,7 @@ def check(*sections: Any, instead: Mapping[str, Row] | None = None,
                                for words, traits in (more or {}).items())])
   for choice in choices:
     _refuse_values(choice, values, changed)
+    _refuse_nothing_to_compare(choice, values)
   _check_numbers(values)
   _refuse_mixing(values)
   _refuse_counting(values)
@@ -159,6 +160,12 @@ def _check_numbers(values):
     if not 0 < (head or epochs - 1) < epochs:
       raise ValueError(f'client_epochs={epochs} with fedrep_head_epochs={head}: fedrep needs at least one local epoch '
                        'for the head and one for the body.')
+
+
+def _refuse_nothing_to_compare(choice, values):
+  if Trait.COMPARES_EXAMPLES in choice.traits and values.get('batch_size') == 1:
+    raise ValueError(f'batch_size=1 does not go with {choice.setting}: {Trait.COMPARES_EXAMPLES.value}, and an example '
+                     'alone has a loss of zero.')
 
 
 def _refuse_mixing(values):
