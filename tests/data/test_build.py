@@ -51,6 +51,16 @@ def test_digits_and_fixed_test_set():
   assert not np.array_equal(one.x, build.build(_config(), seed=1).train.examples(3).x)
 
 
+def test_a_normal_class_of_test_images_only_is_named(tmp_path):
+  x = np.random.default_rng(0).integers(0, 256, (12, 8, 8)).astype(np.uint8)
+  np.savez(tmp_path / 'parts.npz', x=x, y=np.zeros(12, int), x_test=x[::-1, ::-1], y_test=np.arange(12) % 2,
+           class_names=['good', 'bad'])
+  settings = {'dataset': 'npz', 'data_dir': str(tmp_path / 'parts.npz'), 'num_clients': 2}
+  assert len(build.build(_config(**settings, normal_class='good'), seed=0).train) == 2
+  with pytest.raises(ValueError, match='normal_class=bad: no training image of dataset=npz is of this class'):
+    build.build(_config(**settings, normal_class='bad'), seed=0)
+
+
 def test_emnist_is_fetched_and_keeps_its_writers(emnist):
   found = build.build(_config(dataset='emnist', partition='natural', num_clients=None), seed=0)
   assert found.train.client_ids == ['f0001_41', "f0002_O'Brien", 'f0003_11']

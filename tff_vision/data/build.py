@@ -119,6 +119,9 @@ def _of_class(trainers, pool, config, notes):
   normal = pool.train.y == list(pool.class_names).index(config.normal_class)
   train = trainers.pieces['train']
   kept = train.where(normal[train.values])
+  if not len(kept.values):
+    raise ValueError(f'normal_class={config.normal_class}: no training image of dataset={config.dataset} is of this '
+                     'class, so that there is nothing to train on.')
   if number := len(train.values) - len(kept.values):
     notes.append(images.Counted(
         f'{number} training examples of other classes than {config.normal_class} were left out.'))
