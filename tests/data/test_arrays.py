@@ -108,7 +108,7 @@ def test_zero_and_one_are_black_and_white(tmp_path, kind):
   found, said = _range_of(tmp_path, x=x.astype(kind), y=Y, x_test=x[:9].astype(kind), y_test=Y[:9])
   np.testing.assert_array_equal(found.train.x[..., 0], 255 * x)
   np.testing.assert_array_equal(found.test.x[..., 0], 255 * x[:9])
-  assert '0 and 1 only' in said and found.stored.white == 255
+  assert ('0 and 1 only' in said) == (kind is not bool) and found.stored.white == 255  # A type tells it by itself.
   if kind is not bool:
     meant, said = _range_of(tmp_path, x=x.astype(kind), y=Y, pixel_range='0,255')
     assert meant.train.x.max() == 1 and 'only' not in said
@@ -147,6 +147,8 @@ def test_what_floats_are_black_and_white_is_told_or_unknown(tmp_path, low, high,
 def test_arrays_of_two_ranges_and_steps_that_expect_another_are_refused(tmp_path):
   with pytest.raises(ValueError, match='x is uint8 and x_test is float32'):
     _load(tmp_path, x=X, y=Y, x_test=(X[:3] / 255).astype(np.float32), y_test=Y[:3])
+  with pytest.raises(ValueError, match='x is uint8 and x_test is bool'):  # True would be nearly black.
+    _load(tmp_path, x=X, y=Y, x_test=X[:3] > 127, y_test=Y[:3])
   x = RNG.uniform(-1, 1, (40, 5, 4))
   with pytest.raises(ValueError, match='floats of different ranges, .* pixel_range=BLACK,WHITE'):
     _load(tmp_path, x=X[..., 0] / 255, y=Y, x_test=x, y_test=Y)

@@ -25,10 +25,24 @@ class Data:
     ({'test': {1: (X, Y), '1': (X, Y)}}, "test has 2 keys that are '1' as text"),
     ({'validation': {1: (X, Y), '1': (X, Y)}}, "validation has 2 keys that are '1' as text"),
     ({'preprocessing': 'standardize'}, "preprocessing must be a tff_vision.data.Preprocessing, found 'standardize'"),
-    ({'class_names': 'abc'}, "class_names must be a list of names, found the text 'abc'")])
+    ({'class_names': 'abc'}, "class_names must be a list of names, found the text 'abc'"),
+    ({'pixel_range': (1, 0)}, r'pixel_range must be \(BLACK, WHITE\), .*; found \(1, 0\)'),
+    ({'pixel_range': '0,255'}, "pixel_range must be .*; found '0,255'")])
 def test_arrays_that_are_not_as_described_are_refused(given, said):
   with pytest.raises(ValueError, match=said):
     tv.data.from_arrays(**{'clients': {1: (X, Y)}, 'test': (X, Y), **given})
+
+
+def test_arrays_of_any_range_may_say_what_is_black_and_white():
+  deep = np.arange(6 * 64).reshape(6, 8, 8).astype(np.uint16)
+  with pytest.raises(ValueError, match='say which values are black and white with|Say which values are black'):
+    tv.data.from_arrays({'a': (deep, Y)}, test=None)
+  made = tv.data.from_arrays({'a': (deep, Y)}, test=None, pixel_range=(0, 1023))
+  np.testing.assert_allclose(made.train.pool.x[..., 0], deep / 1023, atol=1e-6)
+  assert made.stored_pixels.window == (0, 1023) and not made.range_told_by_clients
+  low = np.linspace(-0.3, 0.4, 6 * 64).reshape(6, 8, 8)
+  made = tv.data.from_client_data(*[Data({'pixels': low, 'label': Y})] * 2, pixel_range=(-0.5, 0.5))
+  assert (made.stored_pixels.black, made.stored_pixels.white) == (-0.5, 0.5) and not made.range_told_by_clients
 
 
 @pytest.mark.parametrize(('train', 'test', 'said'), [

@@ -76,10 +76,11 @@ def test_the_range_of_arrays_is_that_of_all_clients():
   made = tv.data.from_arrays({'a': (bright, y), 'b': (dark, y)}, test={'b': (dark, y)})
   np.testing.assert_array_equal(made.train.examples(1).x[..., 0], dark)
   np.testing.assert_array_equal(made.test.examples.x[..., 0], dark)
-  assert made.spec.stored is None
+  assert (made.stored_pixels.black, made.stored_pixels.white) == (0, 255)
   signed = bright / 127.5 - 1
   made = tv.data.from_arrays({'a': (signed, y), 'b': (np.abs(signed), y)}, test=None)
-  assert (made.stored_pixels.black, made.stored_pixels.white) == (-1, 1) and made.notes[0].endswith('image files.')
+  assert (made.stored_pixels.black, made.stored_pixels.white) == (-1, 1)
+  assert 'when the model is given image files; pixel_range=' in made.notes[0]
   assert 'Client b holds floats in 0.003922..0.9922, and client a floats in -0.9765' in made.notes[1]
   made = tv.data.from_arrays({'a': (3 * signed, y)}, test=None)  # No value is known to be black: files are refused.
   assert made.stored_pixels.black is None

@@ -85,7 +85,7 @@ def test_a_range_of_pixels_that_only_clients_tell_is_told_under_no_promise(clien
 
   assert ledger().epsilon == np.inf  # Without a promise, anything may be told.
   if refused:
-    with pytest.raises(ValueError, match='floats whose range only the clients\' own images tell'):
+    with pytest.raises(ValueError, match='whose range only the clients\' own images tell'):
       ledger(**PRIVATE)
   else:
     assert ledger(**PRIVATE).epsilon > 0
@@ -99,8 +99,37 @@ def test_neither_a_name_nor_clients_within_others_hide_where_a_range_is_from():
                               class_names=('x', 'y', 'z'), name='synthetic_of_ones_own')
   within = dataclasses.replace(given, train=attacked.AttackedClients(given.train, (0,), lambda examples: examples))
   for images in (given, within):
-    with pytest.raises(ValueError, match='floats whose range only the clients\' own images tell'):
+    with pytest.raises(ValueError, match='whose range only the clients\' own images tell'):
       tv.Experiment(tv.Task(images, model='linear'), participation=tv.Fixed(2), rounds=1, **PRIVATE).ledger()
+
+
+@pytest.mark.parametrize(('client', 'test', 'refused'), [
+    (1, 1, False), (255, 255, False), (255, None, False), (1, None, True), (1, 0, True), (1, 255, False),
+    (255, 1, True)])
+def test_whole_numbers_of_0_and_1_are_white_under_a_promise_only_if_test_images_say_so(client, test, refused):
+  def pixels(high, kind=np.uint8):
+    return (np.arange(6 * 64).reshape(6, 8, 8) % 2 * high).astype(kind), np.arange(6) % 3
+
+  def ledger(**parts):
+    images = tv.data.from_arrays({'a': pixels(1), 'b': pixels(client)}, test=None if test is None else pixels(test),
+                                 class_names=('x', 'y', 'z'), **parts)
+    return tv.Experiment(tv.Task(images, model='linear'), participation=tv.Fixed(2), rounds=1, **PRIVATE).ledger()
+
+  if refused:
+    with pytest.raises(ValueError, match='whole numbers whose range only the clients\' own images tell'):
+      ledger()
+  else:
+    assert ledger().epsilon > 0
+  assert ledger(pixel_range=(0, 255)).epsilon > 0  # It is said.
+
+
+def test_the_type_of_bool_arrays_tells_their_white_whatever_clients_hold():
+  y = np.arange(6) % 3
+  for black in (np.zeros((6, 8, 8), bool), np.arange(6 * 64).reshape(6, 8, 8) % 2 == 0):
+    images = tv.data.from_arrays({'a': (black, y), 'b': (black, y)}, test=None, class_names=('x', 'y', 'z'))
+    assert not images.range_told_by_clients and images.train.pool.x.max() == 255 * black.max()
+  with pytest.raises(ValueError, match='client b has images .* of uint8, client a .* of bool'):
+    tv.data.from_arrays({'a': (black, y), 'b': (black.astype(np.uint8), y)}, test=None)
 
 
 def test_features_of_films_have_no_range_that_a_model_s_files_tell():
@@ -124,7 +153,7 @@ def test_the_depth_of_image_files_is_no_secret_only_if_test_images_have_it(test,
   ledger = lambda **more: tv.Experiment.from_config(configs.ExperimentConfig(**settings, **more)).ledger()
   assert ledger().epsilon == np.inf
   if refused:
-    with pytest.raises(ValueError, match='floats whose range only the clients\' own images tell'):
+    with pytest.raises(ValueError, match='whose range only the clients\' own images tell'):
       ledger(privacy=private)
   else:
     assert ledger(privacy=private).epsilon > 0

@@ -103,6 +103,8 @@ class StoredPixels:
       refused, since nothing tells how they were made from more bits.
     clips: Whether values outside the window become black or white; otherwise they are refused.
     slice_axis: The axis along which volumes are cut into images.
+    deduced: Black and white as they were stored, if nothing but the values of the pixels told them; None: the type of
+      pixels, each file or the user did.
   """
   black: float | None = 0.0
   white: float | None = 255.0
@@ -110,6 +112,11 @@ class StoredPixels:
   eight_bit: tuple[float, float] | None = (0.0, 255.0)
   clips: bool = True
   slice_axis: str = 'axial'
+  deduced: tuple[float | None, float | None] | None = dataclasses.field(default=None, compare=False)
+
+  def facts(self) -> dict[str, object]:
+    """Returns what a model's files say of them."""
+    return {name: value for name, value in dataclasses.asdict(self).items() if name != 'deduced'}
 
   @property
   def chosen(self) -> tuple[float, float] | None:
@@ -127,15 +134,15 @@ class ImageSpec:
     class_names: One name for each class number, or for each finding.
     labels: The kind of label that an image has.
     max_boxes: The number of rows of a label of boxes; 0 for other labels.
-    stored: The stored values of the black and white of files; None: they follow from the type of pixels, and white is
-      255 for uint8 and 1 for floats.
+    stored: The stored values of the black and white of files. May be omitted if they follow from the type of pixels,
+      and white is 255 for uint8 and 1 for floats; it is never None afterwards.
   """
   shape: tuple[int, int, int]
   dtype: np.dtype
   class_names: Sequence[str]
   labels: labels_lib.Kind = labels_lib.Kind.CLASS
   max_boxes: int = 0
-  stored: StoredPixels | None = None
+  stored: StoredPixels = None  # type: ignore[assignment]  # Set in `__post_init__`.
 
   def __post_init__(self):
     # The class is frozen. The fields are set here, so that they have the declared types whatever equal value was given.
@@ -146,13 +153,15 @@ class ImageSpec:
       raise ValueError(f'an image has the shape (height, width, channels), found {self.shape}.')
     if self.dtype not in (np.uint8, np.float32):
       raise ValueError(f'pixels must be uint8 or float32, found {self.dtype}.')
+    if self.stored is None:
+      object.__setattr__(self, 'stored', StoredPixels(white=255.0 if self.dtype == np.uint8 else 1.0))
 
   @classmethod
   def of(cls, examples: Examples, class_names: Sequence[str] = (), *, stored: StoredPixels | None = None
          ) -> 'ImageSpec':
     """Returns the specification of images like `examples`, which may be empty."""
     return cls(shape=examples.shape, dtype=examples.dtype, class_names=class_names,
-               labels=examples.labels, stored=stored,
+               labels=examples.labels, stored=stored,  # type: ignore[arg-type]
                max_boxes=examples.y.shape[1] if examples.labels is labels_lib.Kind.BOXES else 0)
 
   @property
@@ -173,7 +182,7 @@ class ImageSpec:
   @property
   def stored_pixels(self) -> StoredPixels:
     """The stored values of the black and white of files, which are the range of values."""
-    return self.stored or StoredPixels(white=255.0 if self.dtype == np.uint8 else 1.0)
+    return self.stored
 
   def no_examples(self) -> Examples:
     """Returns an empty set of examples of this kind."""

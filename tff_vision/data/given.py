@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,14 +17,15 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Arrays] | None, name: str = 'arrays',
                 class_names: Sequence[str] | None = None, preprocessing: images.Preprocessing | None = None,
-                validation: Mapping[str, Arrays] | None = None, target: str | None = None) -> images.FederatedImages:
+                validation: Mapping[str, Arrays] | None = None, target: str | None = None,
+                pixel_range: tuple[float, float] | None = None) -> images.FederatedImages:
   """Returns the arrays of clients as federated images.
 
   Args:
     clients: Client id -> (x, y): x [n, height, width] or [n, height, width, channels], uint8 in 0..255 or floats; y [n]
       class numbers from 0, [n, findings] of 0 and 1, or masks [n, height, width] of class numbers, with 255 for pixels
       that do not count. Floats that span 0..1, -1..1 or -0.5..0.5 tell what is black and white of image files; of
-      others nothing does, and the exported model takes no files.
+      others nothing does, and the exported model takes no files. Of whole numbers that are 0 and 1 only, 1 is white.
     test: (x, y) that belong to no client, or client id -> (x, y), which also gives results for each client; None:
       there are no test images here, and nothing is evaluated.
     name: The name of the data set in reports.
@@ -31,6 +33,9 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
     preprocessing: How stored pixels become model input; by default uint8 is scaled to 0..1.
     validation: Client id -> (x, y), by which `select_best` chooses a model; None: there are none.
     target: The name of what is measured, if y are numbers [n] for task=regression.
+    pixel_range: The values of x that are black and white; None: what type and values tell. Differential privacy covers
+      no values of clients: there it is needed, unless test images alone tell the same. Whole numbers are brought to
+      0..1 by it.
 
   Raises:
     ValueError: An array is not as described; the message names the client.
@@ -43,13 +48,16 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
     raise ValueError(f'preprocessing must be a tff_vision.data.Preprocessing, found {preprocessing!r}.')
   if isinstance(class_names, str):
     raise ValueError(f'class_names must be a list of names, found the text {class_names!r}.')
+  if pixel_range is not None:
+    pixel_range = _black_and_white(pixel_range)
   tested = {} if test is None else test if isinstance(test, Mapping) else {'': test}
   for what, given in (('client', clients), ('test', tested), ('validation', validation or {})):
     _check_names(what, given)
   pairs = [{f'{what} {client}'.removesuffix(' of client '): (str(client), pair) for client, pair in given.items()}
            for what, given in (('client', clients), ('test of client', tested),
                                ('validation of client', validation or {}))]
-  examples, stored, notes = _examples({where: pair for part in pairs for where, (_, pair) in part.items()}, target)
+  examples, stored, notes = _examples({where: pair for part in pairs for where, (_, pair) in part.items()}, target,
+                                     pixel_range)
   loaded, parts, chosen_by = ({client: examples[where] for where, (client, _) in part.items()} for part in pairs)
   for what, held in (('test', parts), ('validation', chosen_by)):
     if strangers := sorted(set(held) - set(loaded) - {''}):
@@ -63,9 +71,7 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
       class_names, [*loaded.values(), *parts.values(), *chosen_by.values()])
   pooled = _joined(loaded.values())
   bounds = np.cumsum([0, *(len(examples) for examples in loaded.values())])
-  spec = images.ImageSpec.of(first, names)
-  if stored != spec.stored_pixels:
-    spec = dataclasses.replace(spec, stored=stored)
+  spec = images.ImageSpec.of(first, names, stored=stored)
   held_out, positions, start = _joined(parts.values()) if parts else spec.no_examples(), {}, 0
   for client, part in parts.items():
     positions[client] = np.arange(start, start + len(part))
@@ -82,8 +88,8 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
 
 
 def from_client_data(train: Any, test: Any, *, image: str = 'pixels', label: str = 'label', name: str = 'client data',
-                     class_names: Sequence[str] | None = None,
-                     preprocessing: images.Preprocessing | None = None) -> images.FederatedImages:
+                     class_names: Sequence[str] | None = None, preprocessing: images.Preprocessing | None = None,
+                     pixel_range: tuple[float, float] | None = None) -> images.FederatedImages:
   """Returns `tff.simulation.datasets.ClientData` as federated images; all data is read into memory once.
 
   Args:
@@ -100,7 +106,8 @@ def from_client_data(train: Any, test: Any, *, image: str = 'pixels', label: str
       raise ValueError(f'{what} must be a tff.simulation.datasets.ClientData, found {type(data).__name__}.')
   read = lambda data: {client: _read(data.create_tf_dataset_for_client(client), image, label, client)
                        for client in data.client_ids}
-  return from_arrays(read(train), test=read(test), name=name, class_names=class_names, preprocessing=preprocessing)
+  return from_arrays(read(train), test=read(test), name=name, class_names=class_names, preprocessing=preprocessing,
+                     pixel_range=pixel_range)
 
 
 def _by_client(parts, names, spec):
@@ -109,6 +116,22 @@ def _by_client(parts, names, spec):
   bounds = np.cumsum([0, *map(len, own)])
   return images.ArrayClients(_joined(own), [np.arange(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)],
                              names)
+
+
+def _black_and_white(pixel_range):
+  """Returns the values of black and white as floats.
+
+  Raises:
+    ValueError: They are not two numbers, of which the second is larger.
+  """
+  try:
+    black, white = map(float, pixel_range)
+  except (TypeError, ValueError):
+    black = white = math.nan
+  if not (math.isfinite(black) and math.isfinite(white) and black < white):
+    raise ValueError(f'pixel_range must be (BLACK, WHITE), two numbers of which the second is larger; found '
+                     f'{pixel_range!r}.')
+  return black, white
 
 
 def _check_names(what, given):
@@ -131,12 +154,13 @@ def _read(dataset, image, label, client):
   return np.stack([element[image] for element in elements]), np.stack([element[label] for element in elements])
 
 
-def _examples(given, target):
+def _examples(given, target, pixel_range):
   """Returns the examples of each part, the values of black and white that all of them have, and notes.
 
   Args:
     given: Where it stands, for messages -> (x, y).
     target: As of `from_arrays`.
+    pixel_range: (black, white), or None.
   """
   x, y = {}, {}
   for what, pair in given.items():
@@ -148,14 +172,15 @@ def _examples(given, target):
       raise ValueError(f'{what} has {len(x[what])} images and {len(y[what])} labels.')
   first, one = next(iter(x.items()))
   for what, other in x.items():
-    if other.shape[1:] != one.shape[1:] or (other.dtype.kind == 'f') != (one.dtype.kind == 'f'):
+    if other.shape[1:] != one.shape[1:] or arrays.kind_of(other) != arrays.kind_of(one):
       raise ValueError(f'{what} has images {list(other.shape[1:])} of {other.dtype}, {first} {list(one.shape[1:])} of '
                        f'{one.dtype}.')
   # The range of values is that of all parts: the pixels of one client may be black by chance.
   largest = max(x, key=lambda what: max(float(x[what].max(initial=0)), -float(x[what].min(initial=0))))
-  (whole,), stored, notes = arrays.as_images({f'{largest}: x': np.concatenate(list(x.values()))}, '', None,
-                                            by_flags=False)
-  if told := pixel_ranges.difference(whole, [what for what, part in x.items() for _ in range(len(part))]):
+  (whole,), stored, notes = arrays.as_images({f'{largest}: x': np.concatenate(list(x.values()))}, '',
+                                            pixel_range)
+  owners = [what for what, part in x.items() for _ in range(len(part))]
+  if pixel_range is None and (told := pixel_ranges.difference(whole, owners)):
     notes.append(f'{told[:1].upper()}{told[1:]}: if they are not of one range, bring them to one.')
   pieces = np.split(whole, np.cumsum([len(part) for part in x.values()])[:-1])
   return ({what: images.Examples(piece, y[what]) for what, piece in zip(x, pieces, strict=True)}, stored,

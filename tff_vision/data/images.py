@@ -164,20 +164,20 @@ class FederatedImages:
 
   @property
   def range_told_by_clients(self) -> bool:
-    """Whether black and white follow from clients' pixels and not from the test images; the model's files tell them.
+    """Whether black and white follow from clients' pixels and not from the test images; what a model learns tells them.
 
-    Where `spec.stored` is None, they follow from the type of pixels.
+    Without test images, those that the type of pixels tells count as known.
     """
-    stored, x = self.spec.stored, self.test.examples.x
-    if stored is None or self.spec.dtype.kind != 'f':
+    stored, x = self.spec.stored_pixels, self.test.examples.x
+    if stored.deduced is None:
       return False
-    if stored.window is None:
+    if self.spec.dtype.kind == 'f' and stored.window is None:
       known = pixel_ranges.ends_of(float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
-      return known != (stored.black, stored.white)
-    white = stored.window[1]
-    if stored.clips or white == 1:  # The user has said them, or each file does.
-      return False
-    return pixel_ranges.white_of_depth(np.round(x.max(initial=0.0) * white)) != white
+      return known != stored.deduced
+    as_stored = np.round(x.max(initial=0) * (stored.deduced[1] / stored.white))
+    if stored.window is None:
+      return pixel_ranges.ends_of_whole(as_stored) != stored.deduced
+    return pixel_ranges.white_of_depth(as_stored) != stored.deduced[1]
 
   def training_labels(self) -> np.ndarray:
     """Returns the labels of all training examples, [n, ...], client after client; images are not read if possible."""

@@ -1,4 +1,4 @@
-"""Black and white where only the values of pixels tell them: of floats, and of files of more than 8 bits."""
+"""Black and white where only the values of pixels tell them: of floats, 0 and 1, and files of more than 8 bits."""
 
 from collections.abc import Sequence
 
@@ -13,6 +13,11 @@ _DEPTHS = (255, 1023, 4095, 16383, 65535)
 def ends_of(low: float, high: float) -> tuple[float | None, float | None]:
   """Returns black and white of floats in low..high; (None, None) if nothing tells them."""
   return next((ends for ends in _USUAL if _spans(ends, low, high)), (None, None))
+
+
+def ends_of_whole(high: float) -> tuple[float, float]:
+  """Returns black and white of whole numbers in 0..`high` in arrays: of 0 and 1, 1 is white."""
+  return 0.0, 1.0 if high == 1 else 255.0
 
 
 def white_of_depth(high: float) -> float:

@@ -122,10 +122,11 @@ def check_told(config: configs.ExperimentConfig, images: images_lib.FederatedIma
   if config.promises and getattr(config.task.task, 'needs_labels', False):  # Built-in tasks are refused by their flags.
     raise ValueError(f'objective={plugins.name_of(config.task.task)} needs constants from the clients\' own labels '
                      '(needs_labels), which the model and its files would tell, and no promise covers them.')
-  if privacy != 'none' and config.data.pixel_range is None and images.range_told_by_clients:
-    raise ValueError(f'dataset={images.name} has floats whose range only the clients\' own images tell, and '
-                     f'the model\'s files would say it, which privacy={privacy} does not cover: bring all to 0..1, '
-                     'give test images of the same range, or say it (pixel_range, where it is read).')
+  if privacy != 'none' and images.range_told_by_clients:
+    kind = 'floats' if images.spec.dtype.kind == 'f' else 'whole numbers'
+    raise ValueError(f'dataset={images.name} has {kind} whose range only the clients\' own images tell, and the model '
+                     f'would tell it, which privacy={privacy} does not cover: give test images of the same range, or '
+                     'say which values are black and white with pixel_range=BLACK,WHITE.')
   if privacy != 'none' and (told := images.told_by_clients):
     raise ValueError(f'dataset={images.name} has classes that no test image shows ({", ".join(told[:12])}), so '
                      f'the model would tell that some client has them, which privacy={privacy} does not '

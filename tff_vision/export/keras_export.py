@@ -74,7 +74,7 @@ def facts(task: tasks.Problem) -> dict[str, Any]:
           **({'seen': list(preprocess.seen(task.images.preprocessing, spec.shape))} if crops else {}),
           **({'volumes': True} if spec.labels is labels.Kind.VOLUME else {}), 'task': task.objective.task,
           'class_names': list(spec.class_names), 'multi_label': spec.multi_label, 'image_shape': list(spec.shape),
-          **getattr(task.objective, 'facts', {}), **dataclasses.asdict(task.images.stored_pixels)}
+          **getattr(task.objective, 'facts', {}), **task.images.stored_pixels.facts()}
 
 
 def yardstick(task: tasks.Task, evaluator: evaluation.Evaluator) -> dict[str, Any]:

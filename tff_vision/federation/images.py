@@ -64,7 +64,7 @@ def spec_of(schema: plan_lib.Schema) -> images_lib.ImageSpec:
   return images_lib.ImageSpec(
       shape=schema.image_shape, dtype=schema.dtype, class_names=schema.class_names,
       labels=labels.Kind.FINDINGS if schema.multi_label else labels.Kind.CLASS,
-      stored=None if (black, white) == usual else images_lib.StoredPixels(
+      stored=None if (black, white) == usual else images_lib.StoredPixels(  # type: ignore[arg-type]
           black=black, white=white, window=(black, white), eight_bit=None))
 
 

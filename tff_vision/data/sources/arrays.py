@@ -128,8 +128,8 @@ def pixels(x: np.ndarray, what: str) -> np.ndarray:
   return as_images({what: x}, '', None)[0][0]
 
 
-def as_images(parts: Mapping[str, np.ndarray], where: str, pixel_range: tuple[float, float] | None, *,
-              by_flags: bool = True) -> tuple[list[np.ndarray], images.StoredPixels, list[str]]:
+def as_images(parts: Mapping[str, np.ndarray], where: str, pixel_range: tuple[float, float] | None
+              ) -> tuple[list[np.ndarray], images.StoredPixels, list[str]]:
   """Returns the arrays in the form that `images.Examples` requires, their values of black and white, and notes.
 
   Args:
@@ -137,20 +137,25 @@ def as_images(parts: Mapping[str, np.ndarray], where: str, pixel_range: tuple[fl
       the same range of values.
     where: The file that they come from, for error messages.
     pixel_range: The values of black and white, if the user has given them.
-    by_flags: Whether notes say which flag chooses otherwise.
 
   Raises:
     ValueError: Shape or range cannot be that of images, or the value of white cannot be determined.
   """
   arrays = [shaped(x, f'{where}: {name}' if where else name) for name, x in parts.items()]
-  whole = {x.dtype.kind in 'iub' for x in arrays}
-  if len(whole) > 1:
+  kinds = {kind_of(x) for x in arrays}
+  if len(kinds) > 1:
     types = ' and '.join(f'{name} is {x.dtype}' for name, x in parts.items())
-    raise ValueError(f'{where}: {types}: both must be whole numbers, or both floats.')
+    raise ValueError(f'{where}: {types}: both must be whole numbers, both bool, or both floats.')
   what = f'{where}: {next(iter(parts))}' if where else next(iter(parts))
   low, high = (float(reduce([reduce(x) for x in arrays if x.size] or [0])) for reduce in (np.min, np.max))
-  found, stored, notes = (_whole_numbers if whole.pop() else _floats)(arrays, low, high, pixel_range, what)
-  return found, stored, [f'{said}{advice if by_flags else "."}' for said, advice in notes]
+  if kinds == {'bool'} and pixel_range is None:  # The type tells it, and not the values.
+    pixel_range = (0.0, 1.0)
+  return (_floats if kinds == {'floats'} else _whole_numbers)(arrays, low, high, pixel_range, what)
+
+
+def kind_of(x: np.ndarray) -> str:
+  """Returns what kind of numbers an array holds, in a word or two; arrays of different kinds have different whites."""
+  return {'b': 'bool', 'f': 'floats'}.get(x.dtype.kind, 'whole numbers')
 
 
 def shaped(x: np.ndarray, what: str) -> np.ndarray:
@@ -172,11 +177,13 @@ def shaped(x: np.ndarray, what: str) -> np.ndarray:
 
 def _whole_numbers(arrays, low, high, pixel_range, what):
   notes = []
-  if high == 1 and low >= 0 and pixel_range is None:
-    pixel_range = (0.0, 1.0)
-    notes.append((f'{what} holds 0 and 1 only: 1 counts as white', '. If 255 is, say pixel_range=0,255.'))
+  deduced = pixel_ranges.ends_of_whole(high) if pixel_range is None and low >= 0 else None
+  if deduced == (0.0, 1.0):
+    pixel_range = deduced
+    notes.append(f'{what} holds 0 and 1 only: 1 counts as white. If 255 is, say pixel_range=0,255.')
+  stored = images.StoredPixels(deduced=deduced)
   if pixel_range == (0.0, 1.0) and low >= 0 and high <= 1:
-    return [x.astype(np.uint8) * 255 for x in arrays], images.StoredPixels(), notes
+    return [x.astype(np.uint8) * 255 for x in arrays], stored, notes
   if pixel_range not in (None, (0.0, 255.0)):
     return _brought_to_unit(arrays, pixel_range, what)
   if low < 0 or high > 255:
@@ -187,8 +194,8 @@ def _whole_numbers(arrays, low, high, pixel_range, what):
     advice = f': say pixel_range=0,{high:g} if the largest is white, and pixel_range=0,255 if 255 is.'
     if any(x.dtype != np.uint8 for x in arrays):  # For uint8 it is clear that 255 is white.
       raise ValueError(said + advice)
-    notes.append((said, advice))
-  return [x.astype(np.uint8, copy=False) for x in arrays], images.StoredPixels(), notes
+    notes.append(said + advice)
+  return [x.astype(np.uint8, copy=False) for x in arrays], stored, notes
 
 
 def _floats(arrays, low, high, pixel_range, what):
@@ -204,15 +211,17 @@ def _floats(arrays, low, high, pixel_range, what):
     told = ' and '.join(f'{x.min():.4g}..{x.max():.4g}' for x in arrays)
     raise ValueError(f'{what} and its test images hold floats of different ranges, {told}: bring them to one, or say '
                      'which values are black and white with pixel_range=BLACK,WHITE.')
-  black, white = pixel_range or pixel_ranges.ends_of(low, high)
-  if pixel_range is None and black is None:
-    notes.append((f'{what} holds floats in {low:.4g}..{high:.4g}, which the model gets as they are. Nothing tells '
-                  'which value is black and which white, so that the model will take no image files',
-                  '; pixel_range=BLACK,WHITE says it.'))
-  elif pixel_range is None and black != 0:
-    notes.append((f'{what} holds floats in {low:.4g}..{high:.4g}: {black:g} counts as black and {white:g} as white '
-                  'when the model is given image files', '; pixel_range=BLACK,WHITE says otherwise.'))
-  return [x.astype(np.float32, copy=False) for x in arrays], images.StoredPixels(black=black, white=white), notes
+  deduced = pixel_ranges.ends_of(low, high) if pixel_range is None else None
+  black, white = pixel_range or deduced
+  if deduced == (None, None):
+    notes.append(f'{what} holds floats in {low:.4g}..{high:.4g}, which the model gets as they are. Nothing tells '
+                 'which value is black and which white, so that the model will take no image files; '
+                 'pixel_range=BLACK,WHITE says it.')
+  elif deduced is not None and black != 0:
+    notes.append(f'{what} holds floats in {low:.4g}..{high:.4g}: {black:g} counts as black and {white:g} as white '
+                 'when the model is given image files; pixel_range=BLACK,WHITE says otherwise.')
+  stored = images.StoredPixels(black=black, white=white, deduced=deduced)
+  return [x.astype(np.float32, copy=False) for x in arrays], stored, notes
 
 
 def _brought_to_unit(arrays, pixel_range, what):
@@ -220,7 +229,7 @@ def _brought_to_unit(arrays, pixel_range, what):
   scaled = [np.clip((x.astype(np.float32) - np.float32(black)) / np.float32(white - black), 0, 1) for x in arrays]
   stored = images.StoredPixels(white=1.0, window=pixel_range, eight_bit=None) if white > 255 else images.StoredPixels(
       white=1.0)
-  return scaled, stored, [(f'Values {black:g}..{white:g} of {what} become 0..1 (pixel_range)', '.')]
+  return scaled, stored, [f'Values {black:g}..{white:g} of {what} become 0..1 (pixel_range).']
 
 
 def _normalize_names(found, path):

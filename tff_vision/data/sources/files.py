@@ -182,14 +182,14 @@ def stored_pixels(store: store_lib.Store, places: Sequence[int], glances: Sequen
     if not (low >= 0 and high <= 1):
       raise ValueError(f'{found[0][3]} holds values in {low:g}..{high:g}, and nothing tells which are black and white: '
                        'say pixel_range=BLACK,WHITE.')
-    window = (0.0, 1.0)
+    window, deduced = (0.0, 1.0), None
   else:
-    window = (0.0, pixel_ranges.white_of_depth(high))
+    window = deduced = (0.0, pixel_ranges.white_of_depth(high))
   eight = (0.0, 255.0) if len(deep) < len(places) or len(found) < len(sample) else None
-  return images.StoredPixels(white=1.0, window=window, eight_bit=eight, clips=False, slice_axis=axis), [
-      *notes, images.Counted(
-          f'{len(deep)} files have more than 8 bits; {len(found)} of them hold values in {low:g}..{high:g}. Of such '
-          f'files {window[0]:g}..{window[1]:g} become 0..1; pixel_range=BLACK,WHITE chooses another window.')]
+  stored = images.StoredPixels(white=1.0, window=window, eight_bit=eight, clips=False, slice_axis=axis, deduced=deduced)
+  return stored, [*notes, images.Counted(
+      f'{len(deep)} files have more than 8 bits; {len(found)} of them hold values in {low:g}..{high:g}. Of such '
+      f'files {window[0]:g}..{window[1]:g} become 0..1; pixel_range=BLACK,WHITE chooses another window.')]
 
 
 def _volume_notes(glances, slice_axis):
