@@ -155,8 +155,17 @@ class Task(Problem):
     return self.client_element(client, round_num).dataset()
 
   def client_element(self, client: int, round_num: int) -> one_element.OneElement:
-    """Returns `client_dataset` in a form that is fast to send."""
-    examples = self.images.train.examples(client)
+    """Returns `client_dataset` in a form that is fast to send.
+
+    Raises:
+      ValueError: The client gives examples of another kind than the images say. Executors would fail with pixels and
+        labels in their messages.
+    """
+    train = self.images.train
+    examples = train.examples(client)
+    if found := self.images.spec.difference(examples):
+      raise ValueError(f'client {train.client_ids[client]} of dataset={self.images.name} has examples of another kind '
+                       f'in round {round_num}: they have {found} as the spec of the data set says.')
     return self.batch_reader.element(examples.x, examples.y, seed=self.round_seed(client, round_num))
 
   def client_batches(self, client: int, round_num: int) -> tf.data.Dataset:

@@ -16,18 +16,19 @@ from tff_vision.studies.hospitals import features
 class Says(images_lib.ClientImages):
   """Clients of one's own, which say that each has so many examples."""
 
-  def __init__(self, inner, number):
+  def __init__(self, inner, number, client_ids=None, examples=None):
     self._inner, self._number = inner, number
+    self._client_ids, self._examples = client_ids or inner.client_ids, examples
 
   @property
   def client_ids(self):
-    return self._inner.client_ids
+    return self._client_ids
 
   def num_examples(self, client):
     return self._number
 
   def examples(self, client):
-    return self._inner.examples(client)
+    return self._inner.examples(client) if self._examples is None else self._examples
 
 
 def experiment(images, **parts):
@@ -55,6 +56,30 @@ def test_neither_do_clients_within_others_give_other_examples_than_they_say():
     training = experiment(dataclasses.replace(images, train=within), **PRIVATE).prepare(place)
     with pytest.raises(ValueError, match='client c0 .* has 12 examples in round 1, and is said to have 500'):
       training.next(training.begin(), 1)
+
+
+@pytest.mark.parametrize(('says', 'said'), [
+    ({'client_ids': ['a', 'a', 'b', 'c']}, "has 4 clients, of which some have one name, 'a'"),
+    ({'number': -6}, r'client c0 of dataset=tiny says that it has -6 examples \(num_examples\)'),
+    ({'number': 0}, 'no client of dataset=tiny has an example')])
+def test_clients_of_whom_nobody_could_say_what_is_promised_are_refused(says, said):
+  images = tv.testing.tiny_images()
+  with pytest.raises(ValueError, match=said):
+    experiment(dataclasses.replace(images, train=Says(images.train, **{'number': 12, **says})), **PRIVATE).ledger()
+
+
+@pytest.mark.parametrize(('given', 'said'), [
+    (images_lib.Examples(np.zeros((6, 9, 8, 1), np.uint8), np.zeros(6, np.int32)), r'the shape \[9, 8, 1\]'),
+    (images_lib.Examples(np.zeros((6, 8, 8, 1), np.float32), np.zeros(6, np.int32)), 'pixels of float32'),
+    (images_lib.Examples(np.zeros((6, 8, 8, 1), np.uint8), np.zeros(6, np.float32)), 'labels of float32'),
+    (images_lib.Examples(np.zeros((6, 8, 8, 1), np.uint8), np.full(6, 7, np.int32)), 'labels outside of 0..2'),
+    ((np.zeros((6, 8, 8, 1), np.uint8), np.zeros(6, np.int32)), 'the type tuple')])
+def test_examples_of_another_kind_are_refused_before_an_executor_tells_what_they_hold(given, said):
+  images = tv.testing.tiny_images()
+  says = dataclasses.replace(images, train=Says(images.train, 6, examples=given))
+  planned = experiment(says, **PRIVATE).plan()
+  with pytest.raises(ValueError, match=f'client c0 of dataset=tiny has examples of another kind .* they have {said}'):
+    planned.task.client_dataset(0, round_num=1)
 
 
 def test_a_private_training_takes_no_images_of_other_sizes():

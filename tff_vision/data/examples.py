@@ -198,9 +198,13 @@ class ImageSpec:
 
   def difference(self, examples: Examples) -> str:
     """Returns how `examples` differ from this kind, as text for an error message; '' if they do not differ."""
+    if not isinstance(examples, Examples):
+      return f'the type {type(examples).__name__}, and not Examples'
     for what, other, own in (('the shape', list(examples.shape), list(self.shape)),
                              ('pixels of', examples.dtype, self.dtype),
-                             ('labels of the shape', list(examples.label_shape), list(self.label_shape))):
+                             ('labels of the shape', list(examples.label_shape), list(self.label_shape)),
+                             ('labels of', examples.label_dtype, self.label_dtype)):
       if other != own:
         return f'{what} {other}, and not {own}'
-    return ''
+    classes = len(self.class_names)
+    return f'labels outside of 0..{classes - 1}, and not within' if len(labels_lib.outside(examples.y, classes)) else ''

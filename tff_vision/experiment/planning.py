@@ -14,6 +14,8 @@ from tff_vision.accounting import budget_file
 from tff_vision.aggregation import secured
 from tff_vision.audit import canary_data, run_audit
 from tff_vision.data import images as images_lib
+from tff_vision.data import pieces
+from tff_vision.data.sources import naming
 from tff_vision.experiment import definition, evaluations
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import journal as journal_lib
@@ -79,6 +81,7 @@ def build_plan(config: configs.ExperimentConfig, problem: tasks.Problem, *, secr
     ValueError: The settings would make the stated epsilon false, or cannot be met.
   """
   images = problem.images
+  check_clients(images)
   check_told(config, images)
   clients = canary_data.with_canaries(config.privacy, images.train)
   sizes = clients.sizes if clients.counted else np.zeros(0, np.int64)
@@ -103,6 +106,25 @@ def mechanism(config: configs.ExperimentConfig, *, population: int, sizes: Seque
       config.privacy, config.cohort, population=population, rounds=config.program.rounds, seed=config.program.seed,
       sizes=sizes, client=config.client, max_staleness=config.algorithm.max_staleness if is_late else None,
       secret=secret, optional=optional, cohort_size_bounds=secured.cohort_size_bounds(config.secure))
+
+
+def check_clients(images: images_lib.FederatedImages) -> None:
+  """Refuses clients of which nobody could say what is promised to one of them.
+
+  Raises:
+    ValueError: Two have one name, or their numbers of examples are none.
+  """
+  train = images.train
+  names = pieces.Names.of(train.client_ids).array
+  if len(np.unique(names)) < len(names):
+    raise ValueError(f'dataset={images.name} has {len(names)} clients, of which some have one name, '
+                     f'{naming.twice(names.tolist())!r}: give each client a name of its own.')
+  if train.counted and train.sizes.min(initial=0) < 0:
+    least = int(train.sizes.argmin())
+    raise ValueError(f'client {train.client_ids[least]} of dataset={images.name} says that it has {train.sizes[least]} '
+                     'examples (num_examples).')
+  if train.counted and not train.sizes.any():
+    raise ValueError(f'no client of dataset={images.name} has an example.')
 
 
 def check_told(config: configs.ExperimentConfig, images: images_lib.FederatedImages) -> None:
