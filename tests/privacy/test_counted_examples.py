@@ -95,6 +95,20 @@ def test_a_private_training_takes_no_images_of_other_sizes():
       experiment(images, **PRIVATE).prepare(place).with_data(None)
 
 
+def test_a_private_training_takes_no_images_that_tell_more_than_its_own():
+  def images(kind=np.uint8, **parts):
+    x, y = (np.arange(6 * 64).reshape(6, 8, 8) % 2).astype(kind), np.arange(6) % 3
+    return tv.data.from_arrays({'a': (x, y), 'b': (x, y)}, class_names=('x', 'y', 'z'), **{'test': (x, y), **parts})
+  with tv.open_runtime() as place:
+    training = tv.Experiment(tv.Task(images(), model='linear'), participation=tv.Fixed(2), rounds=1,
+                             **PRIVATE).prepare(place)
+    assert training.with_images(images()).task.images.spec == training.task.images.spec
+    with pytest.raises(ValueError, match='range only the clients\' own images tell'):
+      training.with_images(images(test=None))
+    with pytest.raises(ValueError, match='with_images: the process was built for images of another kind'):
+      training.with_images(images(np.float32))
+
+
 @pytest.mark.parametrize(('client', 'test', 'refused'), [
     ((0.0, 1.0), (0.0, 1.0), False), ((-1.0, 1.0), (-1.0, 1.0), False), ((0.2, 0.8), (0.0, 1.0), False),
     ((-1.0, 1.0), (0.0, 1.0), True), ((0.0, 1.7), (0.0, 1.0), True), ((0.0, 1.0), None, False),

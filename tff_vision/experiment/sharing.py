@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from tff_vision import assembly, configs
+from tff_vision.data import images as images_lib
 from tff_vision.experiment import definition, planning
 from tff_vision.learning import attacked_work
 
@@ -30,8 +31,7 @@ def check(made: definition.Definition, planned: planning.Planned, *, built: defi
     if differing := sorted(field for field in mine if mine[field] != theirs[field]):
       raise ValueError(f'like: the process was built for another {differing[0]}; {_ANEW}.')
   both = [one.task.images for one in (planned, built_for)]
-  if both[0].spec != both[1].spec or both[0].preprocessing != both[1].preprocessing:
-    raise ValueError(f'like: the process was built for images of another kind; {_ANEW}.')
+  check_kind(*both, 'like')
   attacks = [one.config.attack.attack in attacked_work.UPDATE_ATTACKS for one in (made, built)]
   if attacks[0] != attacks[1]:
     raise ValueError(f'like: the process was built for another attack; {_ANEW}.')
@@ -44,6 +44,16 @@ def check(made: definition.Definition, planned: planning.Planned, *, built: defi
   if made.config.promises and not np.array_equal(sizes[0], sizes[1]) or parts.reads_share and weights[0] != weights[1]:
     raise ValueError('like: the process counts on the numbers of the clients\' examples, which are others here; '
                      f'{_ANEW}.')
+
+
+def check_kind(mine: images_lib.FederatedImages, built_for: images_lib.FederatedImages, what: str) -> None:
+  """Refuses images of another kind than a process was built for; `what` was called.
+
+  Raises:
+    ValueError: Shape, type, labels, classes, range or preprocessing differ.
+  """
+  if mine.spec != built_for.spec or mine.preprocessing != built_for.preprocessing:
+    raise ValueError(f'{what}: the process was built for images of another kind; {_ANEW}.')
 
 
 def _fields(section, found):

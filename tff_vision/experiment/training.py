@@ -159,8 +159,12 @@ class Training(trainer.Trainer):
     """Returns the same process with the clients of other images of the same kind; the driver sends these images.
 
     Raises:
-      ValueError: Noise, cohorts or hidden sums count on the numbers of examples of the clients, which are others.
+      ValueError: They are of another kind; noise, cohorts or hidden sums count on the numbers of examples of the
+        clients, which are others; or they tell what no promise covers.
     """
+    sharing.check_kind(images, self.task.images, 'with_images')
+    planning.check_clients(images)
+    planning.check_told(self.made.config, images)
     if self.made.config.promises and not np.array_equal(images.train.sizes, self.task.images.train.sizes):
       raise ValueError('with_images: what is promised counts on the numbers of the clients\' examples, which are '
                        'others in these images; prepare an experiment on them.')
