@@ -217,6 +217,12 @@ def test_a_card_tells_of_classes_and_findings_by_name():
   assert model_card.classes({'dataset': {}, 'evaluation': {}}) == ()
 
 
+@pytest.mark.parametrize(('dataset', 'told'), [
+    ('digits', 'iid'), ('npz', 'iid'), ('plan', None), ('tff_vision.data.images.FederatedImages', None)])
+def test_a_card_tells_of_a_partition_only_where_one_made_the_clients(dataset, told):
+  assert model_card.partition({'dataset': dataset, 'partition': 'iid'}) == told
+
+
 def test_a_class_that_looks_like_a_tag_or_a_column_stays_to_be_read_in_the_model_card():
   assert model_card._cell('<benign> | other\nline') == '&lt;benign> \\| other line'
 

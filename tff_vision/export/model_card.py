@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tff_vision import configs, plugins, tasks, wording
+from tff_vision import catalogue, configs, plugins, tasks, wording
 from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.data import images as images_lib
 from tff_vision.learning import evaluation
@@ -69,7 +69,7 @@ def describe(report: Mapping[str, Any], task: tasks.Problem, evaluator: evaluati
       'origin': {name: origin.get(name) for name in ('date', 'code_version')},
       'name': f'{report["model"]["name"]} for {report["dataset"]["name"]}',
       'model': report['model'],
-      'data': {'num_train_examples': None} | report['dataset'] | {'partition': config['data']['partition']},
+      'data': {'num_train_examples': None} | report['dataset'] | {'partition': partition(config['data'])},
       'training': settings(config) | {'rounds': report['rounds']},
       'privacy': ledger.to_json(clients=False, curve=False),
       'privacy_profile': privacy_profile.card(ledger),
@@ -86,6 +86,13 @@ def describe(report: Mapping[str, Any], task: tasks.Problem, evaluator: evaluati
       'environment': report['environment'],
       'limits': limits(report, formats),
   }
+
+
+def partition(data: Mapping[str, Any]) -> str | None:
+  """Returns how a data set became clients; None where the setting is not read: of objects, and at sites of a plan."""
+  row = catalogue.chosen('dataset', data['dataset'])
+  is_read = row is not None and row.name and not any(limit.field == 'partition' for limit in row.limits)
+  return data['partition'] if is_read else None
 
 
 def settings(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
