@@ -180,6 +180,44 @@ def test_a_layer_that_remembers_examples_is_refused():
     clipped.examine(model(Remembering()), tf.TensorSpec((None, 4, 6)))
 
 
+class Python(L.Layer):
+  """Adds what Python code says, which remembers all that it has seen and says that it does not."""
+
+  def call(self, inputs):
+    return inputs + tf.ensure_shape(tf.numpy_function(lambda x: x.mean(), [inputs], tf.float32, stateful=False), [])
+
+
+class Branching(L.Layer):
+  """Has a branch and a loop in Python, which AutoGraph makes operations of."""
+
+  def call(self, inputs):
+    if tf.reduce_sum(inputs) > 0:
+      inputs = inputs * 2
+    for _ in tf.range(2):
+      inputs = inputs + 1
+    return inputs
+
+
+class Failing(L.Layer):
+  """Fails in training."""
+
+  def call(self, inputs, training=None):
+    if training:
+      raise TypeError('this is no layer to train')
+    return inputs
+
+
+def test_a_layer_that_runs_python_may_remember_examples_and_is_refused():
+  with pytest.raises(ValueError, match='operation PyFuncStateless at .* keep something of an example'):
+    clipped.examine(model(Python()), tf.TensorSpec((None, 4, 6)))
+
+
+def test_a_layer_is_examined_as_it_will_be_trained():
+  assert not clipped.examine(model(Branching()), tf.TensorSpec((None, 4, 6))).ghost
+  with pytest.raises(ValueError, match='model .* fails in training mode, .* with TypeError: .*no layer to train'):
+    clipped.examine(model(Failing()), tf.TensorSpec((None, 4, 6)))
+
+
 def test_the_trial_sees_what_a_wrong_rule_would_let_pass(monkeypatch):
   """Second line of defence: numbers, where the proof is blind."""
   monkeypatch.setattr(independence, 'check', lambda *arguments: None)

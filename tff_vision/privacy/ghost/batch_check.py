@@ -50,8 +50,12 @@ def trace(model: tf.keras.Model, input_spec: tf.TensorSpec) -> Pass:
     return tf.nest.flatten(outputs) + [part for tap in found for part in (tap.inputs, tap.outputs, tap.normalized)
                                        if part is not None]
 
-  run = tf.function(forward, autograph=False).get_concrete_function(
-      tf.TensorSpec((None, *input_spec.shape[1:]), input_spec.dtype))
+  try:
+    run = tf.function(forward).get_concrete_function(tf.TensorSpec((None, *input_spec.shape[1:]), input_spec.dtype))
+  except Exception as error:  # AutoGraph, which makes operations of branches in layers, raises another kind.
+    if isinstance(error.__context__, taps.UnsupportedError):
+      raise error.__context__ from None
+    raise
   return Pass(run=run, found=recorded)
 
 

@@ -54,7 +54,7 @@ def refuse_memory(graph: tf.Graph) -> None:
   """Raises StateError if anything in `graph` may keep state for later passes, for any input."""
   for op in graph.get_operations():
     for inner in _with_bodies(op):
-      if inner.op_def.is_stateful and inner.type not in (*_FORGETS, *_DRAWS):
+      if _may_keep(inner) and inner.type not in (*_FORGETS, *_DRAWS):
         raise StateError(_keeps(inner))
 
 
@@ -97,8 +97,13 @@ def _refuse_state(op, labels):
   for inner in _with_bodies(op):
     # The state of a generator only counts the numbers drawn.
     drawn = inner.type in _DRAWS and inner is op and all(isinstance(label, (Constant, Counted)) for label in labels)
-    if inner.op_def.is_stateful and inner.type not in _FORGETS and not drawn:
+    if _may_keep(inner) and inner.type not in _FORGETS and not drawn:
       raise StateError(_keeps(inner))
+
+
+def _may_keep(op):
+  # A call of Python code that says that it keeps nothing may keep anything.
+  return op.op_def.is_stateful or op.type == 'PyFuncStateless'
 
 
 def _keeps(op):

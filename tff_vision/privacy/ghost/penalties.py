@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tff_vision import plugins
 from tff_vision.models import added_losses
 from tff_vision.privacy.ghost import independence
 
@@ -46,7 +47,11 @@ def check(model: tf.keras.Model, input_spec: tf.TensorSpec) -> None:
     return outputs
 
   spec = tf.TensorSpec((None, *input_spec.shape[1:]), input_spec.dtype)
-  traced = tf.function(forward, autograph=False).get_concrete_function(spec)
+  try:
+    traced = tf.function(forward).get_concrete_function(spec)
+  except Exception as error:
+    raise ValueError(f'model {model.name} fails in training mode, for a batch of any size, with '
+                     f'{plugins.reason(error)}') from error
   if added:
     name = next((layer.name for layer in _layers(model) if any(
         loss is own for loss in added for own in layer._eager_losses)), model.name)
