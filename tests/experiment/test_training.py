@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import gc
+import types
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import tensorflow_federated as tff
 import tff_vision as tv
 from tests import tiny
 from tff_vision import configs, told
+from tff_vision.experiment import sharing
 from tff_vision.learning import local_training
 
 
@@ -68,6 +70,37 @@ def test_rounds_by_hand_are_those_of_a_run_and_share_their_process(tff_runtime, 
                       ({'task': tv.Task(tiny.federated_images((7, 12, 3, 8)), model='linear')}, 'numbers of the')):
     with pytest.raises(ValueError, match=f'like: .*{said}'):
       made(**({'algorithm': 'scaffold'} | parts)).prepare(tff_runtime, like=training)
+
+
+def private(mechanism, **more):
+  return configs.PrivacyConfig(privacy=mechanism, clip_norm=1.0, delta=0.01, **more)
+
+
+PARTS = types.SimpleNamespace(numbered=False, reads_share=False)  # Of a process, as far as it is looked at.
+
+
+@pytest.mark.parametrize(('mechanism', 'drawn'), [
+    ('client_gaussian', tv.Poisson(2)), ('dp_mf', tv.RoundRobin(2)), ('dp_ftrl', tv.RoundRobin(2)),
+    ('local_dp', tv.Fixed(2)), ('example_dp_sgd', tv.Fixed(2))])
+def test_a_process_is_shared_only_where_its_noise_is_what_is_stated(mechanism, drawn):
+  first, second = (made(privacy=private(mechanism, noise_multiplier=2.0), participation=drawn, seed=seed)
+                   for seed in (4, 5))
+  planned, again = first.plan(), second.plan()
+  sharing.check(second, again, built=first, built_for=planned, parts=PARTS)
+  # As a target epsilon determines it from other cohorts.
+  noisier = dataclasses.replace(again, plan=dataclasses.replace(again.plan, noise_multiplier=3.0))
+  with pytest.raises(ValueError, match=f'like: noise and bounds of privacy={mechanism} follow from clients'):
+    sharing.check(second, noisier, built=first, built_for=planned, parts=PARTS)
+
+
+@pytest.mark.parametrize(('mechanism', 'one', 'other'), [
+    ('client_gaussian', tv.Poisson(1), tv.Poisson(3)), ('dp_mf', tv.RoundRobin(2), tv.RoundRobin(4)),
+    ('dp_ftrl', tv.RoundRobin(2), tv.RoundRobin(4))])
+def test_nor_is_it_where_denominators_or_streams_are_for_other_cohorts(mechanism, one, other):
+  first, second = (made(privacy=private(mechanism, noise_multiplier=2.0), participation=drawn)
+                   for drawn in (one, other))
+  with pytest.raises(ValueError, match=f'like: noise and bounds of privacy={mechanism} follow from clients'):
+    sharing.check(second, second.plan(), built=first, built_for=first.plan(), parts=PARTS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -96,7 +96,8 @@ class Experiment(definition.Definition):
         deleted together with the training.
       secret: As for `plan`.
       like: A training of an experiment that differs only in images, seed, participation or attackers. Its process is
-        reused, because building and compiling a process takes seconds.
+        reused, because building and compiling a process takes seconds. Noise that follows from any of these must be
+        the same in both.
 
     Raises:
       ValueError: The parts do not fit, or the process of `like` was built for something else.

@@ -31,7 +31,7 @@ def check(made: definition.Definition, planned: planning.Planned, *, built: defi
     if differing := sorted(field for field in mine if mine[field] != theirs[field]):
       raise ValueError(f'like: the process was built for another {differing[0]}; {_ANEW}.')
   both = [one.task.images for one in (planned, built_for)]
-  check_kind(*both, 'like')
+  check_kind(both[0], both[1], 'like')
   attacks = [one.config.attack.attack in attacked_work.UPDATE_ATTACKS for one in (made, built)]
   if attacks[0] != attacks[1]:
     raise ValueError(f'like: the process was built for another attack; {_ANEW}.')
@@ -41,6 +41,9 @@ def check(made: definition.Definition, planned: planning.Planned, *, built: defi
   # of the clients' weights depends only on the total.
   sizes = [part.train.sizes for part in both]
   weights = [(len(own), own.sum()) for own in sizes]
+  if planned.plan.built != built_for.plan.built:
+    raise ValueError(f'like: noise and bounds of privacy={made.config.privacy.privacy} follow from clients, '
+                     f'participation and seed, and the process has those of other ones; {_ANEW}.')
   if made.config.promises and not np.array_equal(sizes[0], sizes[1]) or parts.reads_share and weights[0] != weights[1]:
     raise ValueError('like: the process counts on the numbers of the clients\' examples, which are others here; '
                      f'{_ANEW}.')

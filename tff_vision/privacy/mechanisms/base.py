@@ -169,6 +169,14 @@ class PrivacyPlan(abc.ABC):
     return ()
 
   @property
+  def built(self) -> tuple[Any, ...]:
+    """What a learning process is made of that follows from clients, cohorts and seed: noise, bounds, denominators.
+
+    A process that was built for another plan is as good for this one only if these are equal.
+    """
+    return ()
+
+  @property
   def promised_length(self) -> int | None:
     """The update length for which the ledger's cost holds; None: any length."""
     return None

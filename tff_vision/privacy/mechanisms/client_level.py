@@ -82,6 +82,10 @@ class Central(ClientLevel):
     return dataclasses.replace(self, sampler=dataclasses.replace(self.sampler, absent=among.absent),
                                tells_total=not self.hidden)
 
+  @property
+  def built(self):
+    return self.noise_multiplier, self.denominator
+
   def with_fresh_noise(self, state):
     return noised_mean.with_fresh_key(state)
 

@@ -49,6 +49,10 @@ class Separated(client_level.Central):
   def denominator(self):
     return float(self.sampler.size)
 
+  @property
+  def built(self):
+    return *super().built, self.stream.num_buffers, self.coefficients
+
   def mu(self, rounds: int) -> float:
     """Returns sensitivity over noise of the first `rounds` rounds; their outputs are a Gaussian mechanism too.
 
@@ -118,6 +122,10 @@ class AmplifiedBanded(client_level.Sampled):
         stream=correlated_noise.Banded(self.coefficients),
         max_rounds=self.max_rounds, denominator=self.denominator, sum_factory=sum_factory,
         tells_total=self.tells_total)
+
+  @property
+  def built(self):
+    return *super().built, self.coefficients
 
   def turn_mu(self):
     if self.noise_multiplier == 0:

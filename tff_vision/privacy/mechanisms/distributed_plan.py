@@ -85,6 +85,10 @@ class Distributed(client_level.ClientLevel):
     return True
 
   @property
+  def built(self):
+    return self.noise_multiplier, self.survivors, self.floor, self.denominator
+
+  @property
   def promised_length(self):
     return self.length
 

@@ -111,6 +111,10 @@ class ExampleDpSgd(base.PrivacyPlan):
     return column / self.noise_multiplier if self.noise_multiplier else math.inf
 
   @property
+  def built(self):
+    return self.noise_multiplier, self.noise.coefficients, self.noise.blocks, self.quantile
+
+  @property
   def training(self) -> example_work.ExampleSgd:
     """One client's training in one round, once the model is known."""
     return example_work.ExampleSgd(

@@ -78,6 +78,10 @@ class LocalDp(client_level.ClientLevel):
                        f'{catalogue.why_not("privacy", "local_dp", catalogue.Trait.HIDES_UPDATES)}.')
     return LocallyNoisedMeanFactory(clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier)
 
+  @property
+  def built(self):
+    return (self.noise_multiplier,)
+
   def turn_mu(self):
     return 2 / self.noise_multiplier if self.noise_multiplier else math.inf
 

@@ -40,6 +40,10 @@ class ClientGaussian(client_level.Sampled):
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, quantile=self.quantile,
         denominator=self.denominator, sum_factory=sum_factory, tells_total=self.tells_total)
 
+  @property
+  def built(self):
+    return *super().built, self.quantile
+
   def turn_mu(self):
     return 1 / self.noise_multiplier if self.noise_multiplier else math.inf
 
