@@ -76,6 +76,12 @@ def private(mechanism, **more):
   return configs.PrivacyConfig(privacy=mechanism, clip_norm=1.0, delta=0.01, **more)
 
 
+def test_rounds_by_hand_are_charged_to_no_budget_and_refuse_one(tmp_path):
+  parts = {'privacy': private('client_gaussian', noise_multiplier=2.0), 'participation': tv.Poisson(2)}
+  with pytest.raises(ValueError, match='budget_file=.* is charged for a run in a folder'):
+    made(budget=tv.BudgetFile(str(tmp_path / 'budget'), epsilon=1.0), **parts).prepare()
+
+
 PARTS = types.SimpleNamespace(numbered=False, reads_share=False)  # Of a process, as far as it is looked at.
 
 

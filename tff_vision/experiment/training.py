@@ -184,6 +184,9 @@ def prepare(made: definition.Definition, place: Any, *, client_states: str | os.
   if number := made.config.privacy.audit_canaries:
     raise ValueError(f'audit_canaries={number} is for a run in a folder, whose secret decides which canaries take '
                      'part; call run or iterate, or set 0.')
+  if made.budget.budget_file is not None:
+    raise ValueError(f'budget_file={made.budget.budget_file} is charged for a run in a folder, whose journal says what '
+                     'it cost; call run or iterate, or leave budget out.')
   problem = made.problem if place is None else assembly.counted(made.problem, made.runtime, place)
   planned = planning.plan(made, problem, secret=secret)
   folder = pathlib.Path(tempfile.mkdtemp() if client_states is None else client_states)
