@@ -131,9 +131,9 @@ def test_nothing_is_decoded_before_it_is_needed(tmp_path, monkeypatch):
   real = decode.contents
   monkeypatch.setattr(decode, 'contents', lambda content, *name: read.append(name) or real(content, *name))
   found = _build(tmp_path, num_clients=4)
-  assert len(read) == 1 + len(found.test.examples)  # The first image for its shape, and the test set.
+  assert len(read) == 2 + len(found.test.examples)  # The first image and test image for their shape, and the test set.
   found.train.examples(2)
-  assert len(read) == 1 + len(found.test.examples) + found.train.num_examples(2)
+  assert len(read) == 2 + len(found.test.examples) + found.train.num_examples(2)
 
 
 def test_layouts_that_are_none(tmp_path):

@@ -31,6 +31,13 @@ class Says(images_lib.ClientImages):
     return self._inner.examples(client) if self._examples is None else self._examples
 
 
+def config_of(folder, **data):
+  return configs.ExperimentConfig(
+      data=configs.DataConfig(dataset='folder', data_dir=str(folder), partition='iid', num_clients=2, **data),
+      model=configs.ModelConfig(model='linear'), cohort=configs.CohortConfig(cohort_size=2),
+      privacy=configs.PrivacyConfig(privacy='example_dp_sgd', clip_norm=1.0, noise_multiplier=1.0))
+
+
 def experiment(images, **parts):
   return tv.Experiment(tv.Task(images, model='linear'), client=tv.Client(tv.sgd(0.05), epochs=1, batch_size=4),
                        participation=tv.Fixed(4), rounds=1, **parts)
@@ -196,3 +203,38 @@ def test_the_depth_of_image_files_is_no_secret_only_if_test_images_have_it(test,
       ledger(privacy=private)
   else:
     assert ledger(privacy=private).epsilon > 0
+
+
+@pytest.mark.parametrize(('first', 'test', 'more', 'refused'), [
+    ((8, 8), (8, 8), {}, ''), ((9, 8), (8, 8), {}, 'brought to 8x9x1: say it .image_size, image_channels.'),
+    ((9, 8), (8, 8), {'image_size': 8}, '')])
+def test_the_shape_of_a_client_s_image_is_told_only_if_a_test_image_has_it(first, test, more, refused, tmp_path):
+  for split, sizes in (('train', [first, (8, 8), (8, 8)]), ('val', [test, (8, 8)])):  # In this order.
+    for label in 'ab':
+      for number, size in enumerate(sizes):
+        path = tmp_path / split / label / f'{number}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full(size[::-1], 100 + number, np.uint8)).save(path)
+  made = tv.Experiment.from_config(config_of(tmp_path, **more))
+  if refused:
+    with pytest.raises(ValueError, match=f'only the clients\' own images tell, and the model would, that .* {refused}'):
+      made.ledger()
+  else:
+    assert made.ledger().epsilon > 0
+
+
+@pytest.mark.parametrize(('tested', 'more', 'refused'), [
+    ('a|b', {}, False), ('a', {}, True), ('a', {'finding_separator': '|'}, False)])
+def test_that_labels_are_findings_is_told_only_if_test_labels_say_so(tested, more, refused, tmp_path):
+  lines = ['path,label,split']
+  for number, (label, split) in enumerate([('a|b', 'train'), ('a', 'train'), ('b', 'train'), ('a', 'train'),
+                                           (tested, 'test'), ('b', 'test')]):
+    Image.fromarray(np.full((8, 8), 100 + number, np.uint8)).save(tmp_path / f'{number}.png')
+    lines.append(f'{number}.png,{label},{split}')
+  (tmp_path / 'manifest.csv').write_text('\n'.join(lines))
+  made = tv.Experiment.from_config(config_of(tmp_path, **more))
+  if refused:
+    with pytest.raises(ValueError, match=r'and the model would, that labels with \| inside are several findings: say it'):
+      made.ledger()
+  else:
+    assert made.ledger().epsilon > 0

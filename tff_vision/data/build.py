@@ -51,7 +51,7 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
       name=config.dataset, spec=pool.spec, train=_clients(pool, trainers), test=test, unseen=unseen,
       validation=_validation(pool, trainers),
       preprocessing=preprocessing, notes=(*notes, *preprocessing_notes),
-      counted_classes=pool.counted_classes)
+      counted_classes=pool.counted_classes, deduced=pool.deduced)
   return dataclasses.replace(made, fingerprint=fingerprint.of(made, pool.digest, trainers.pieces['train']))
 
 

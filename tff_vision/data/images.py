@@ -105,6 +105,8 @@ class FederatedImages:
     notes: Sentences a user must see: licence, examples left out and why. Notes with information on training examples
       are `Counted`.
     counted_classes: Whether `class_names` were collected from labels, including labels of the clients.
+    deduced: What of all images the clients' own ones tell and the test images do not, beside classes and range, each
+      with what to do about it: 'that ...: ...'. What a model learns tells it.
     origin: The settings of images that come from `data.load` and were not changed since; otherwise None.
   """
   name: str
@@ -118,6 +120,7 @@ class FederatedImages:
   fingerprint: Mapping[str, str] = dataclasses.field(default_factory=dict)
   notes: Sequence[str] = ()
   counted_classes: bool = False
+  deduced: Sequence[str] = ()
   # This is no argument of the constructor, so that `dataclasses.replace`, which changes images, drops it.
   origin: Origin | None = dataclasses.field(default=None, init=False)
 

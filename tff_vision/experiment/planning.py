@@ -149,6 +149,9 @@ def check_told(config: configs.ExperimentConfig, images: images_lib.FederatedIma
     raise ValueError(f'dataset={images.name} has {kind} whose range only the clients\' own images tell, and the model '
                      f'would tell it, which privacy={privacy} does not cover: give test images of the same range, or '
                      'say which values are black and white with pixel_range=BLACK,WHITE.')
+  if privacy != 'none' and images.deduced:
+    raise ValueError(f'dataset={images.name} does not go with privacy={privacy}: only the clients\' own images tell, '
+                     f'and the model would, {images.deduced[0]}.')
   if privacy != 'none' and (told := images.told_by_clients):
     raise ValueError(f'dataset={images.name} has classes that no test image shows ({", ".join(told[:12])}), so '
                      f'the model would tell that some client has them, which privacy={privacy} does not '

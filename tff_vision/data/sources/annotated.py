@@ -108,6 +108,7 @@ def build(found: Sequence[Picture], class_names: Sequence[str], root: pathlib.Pa
       train_owners=None if owners is None else owners[is_train],
       test_owners=None if owners is None else owners[is_test],
       stored=stored, digest=_digest(paths, glances, y, root), counted_classes=counted_classes,
+      deduced=files.told_by_clients(encoded, int(np.flatnonzero(is_test)[0]), shape, config),
       notes=(*said, *corrupt_notes, *shape_notes, *pixel_notes, *split_notes))
 
 

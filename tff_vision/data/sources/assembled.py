@@ -61,7 +61,9 @@ def pool_of(found: listing.Listing, root: pathlib.Path, config: configs.DataConf
                    train_owners=None if owners is None else owners[is_train],
                    test_owners=None if owners is None else owners[is_test],
                    stored=stored, digest=_digest(encoded, kept, glances, kept_labels, root), notes=tuple(notes),
-                   counted_classes=not found.classes_given)
+                   counted_classes=not found.classes_given,
+                   deduced=(*files.told_by_clients(encoded, int(places[is_test][0]), shape, config),
+                            *_told_by_clients(found, labels, is_test, config)))
 
 
 def _answers(found, labels, places, kept, held, root, config):
@@ -84,6 +86,16 @@ def _answers(found, labels, places, kept, held, root, config):
       slice_axis=config.slice_axis, whole=config.volume_depth is not None,
       clients=[found.clients[place] for place in kept])
   return masks.tags, masks.classes.names, [images.Counted(note) for note in masks.classes.notes], masks
+
+
+def _told_by_clients(found, labels, is_test, config):
+  """Returns `deduced` of `images.FederatedImages` for labels that are findings only because of clients' ones."""
+  if found.masks is not None or found.numbers is not None or found.separator or found.class_names is not None:
+    return ()
+  tested = [label for label, mine in zip(labels, is_test, strict=True) if mine]
+  separator, by_tests = (naming.separator_of(part, config.finding_separator) for part in (labels, tested))
+  return () if separator == by_tests else (
+      f'that labels with {separator} inside are several findings: say it (finding_separator)',)
 
 
 def labelled(labels: Sequence[str], separator: str | None, class_names: Sequence[str] | None,

@@ -124,16 +124,30 @@ def stored_shape(store: store_lib.Store, place: int, config: configs.DataConfig
   Raises:
     ValueError: The image is too large to be a model's input, unless the user asks for this size.
   """
-  height, width, channels = _first(store, place, images.StoredPixels(slice_axis=config.slice_axis)).shape
-  channels = config.volume_depth or config.image_channels or channels
+  height, width, channels = _shape_by(store, place, config)
   if config.image_size is not None:
-    return (config.image_size, config.image_size, channels), []
+    return (height, width, channels), []
   if max(height, width) > _LARGEST_WITHOUT_IMAGE_SIZE:
     raise ValueError(f'{store.name(place)} has {height}x{width} pixels: choose what to resize to with image_size.')
   said = ('volumes are brought to {}x{}x{}, height and width of the first and volume_depth; image_size chooses another '
           'height and width.' if config.volume_depth else
           'images are brought to {}x{}x{}, the shape of the first; image_size and image_channels choose another.')
   return (height, width, channels), ['All ' + said.format(height, width, channels)]
+
+
+def told_by_clients(store: store_lib.Store, place: int, shape: tuple[int, int, int], config: configs.DataConfig
+                    ) -> tuple[str, ...]:
+  """Returns `deduced` of `images.FederatedImages`: empty if the test image at `place` would have given `shape` too."""
+  if shape == _shape_by(store, place, config):
+    return ()
+  unset = [name for name in ('image_size', 'image_channels') if getattr(config, name) is None]
+  return (f'that all images are brought to {"x".join(map(str, shape))}: say it ({", ".join(unset)})',)
+
+
+def _shape_by(store, place, config):
+  height, width, channels = _first(store, place, images.StoredPixels(slice_axis=config.slice_axis)).shape
+  size = config.image_size
+  return size or height, size or width, config.volume_depth or config.image_channels or channels
 
 
 def stored_pixels(store: store_lib.Store, places: Sequence[int], glances: Sequence[formats.Glance],

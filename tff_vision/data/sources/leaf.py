@@ -123,7 +123,8 @@ def _of_pixels(users: Sequence[_User], labels, owners, splits, root, config):
   if len(shapes) > 1:
     (first, one), (second, other) = list(shapes.items())[:2]
     raise ValueError(f'{one} has images of {list(first)}, and {other} of {list(second)}.')
-  exact = all(user.x.dtype == np.uint8 for user in users)
+  levels = np.concatenate([np.full(len(user.x), user.x.dtype == np.uint8) for user in users])
+  exact = levels.all()
   x = np.concatenate([user.x if exact or user.x.dtype == np.float32 else user.x.astype(np.float32) / 255
                       for user in users])
   y, names, notes = assembled.labelled(labels.labels, labels.separator, labels.class_names, config)
@@ -146,7 +147,13 @@ def _of_pixels(users: Sequence[_User], labels, owners, splits, root, config):
   return pool.Pool(train=everything.take(train), test=everything.take(test), class_names=names,
                    train_owners=owners[train], test_owners=owners[test], stored=stored,
                    digest=arrays.digest_of({'x': x, 'y': y, 'client': owners}), notes=tuple(notes),
-                   counted_classes=True)
+                   counted_classes=True, deduced=_deduced(exact, levels[is_test].all()))
+
+
+def _deduced(exact, tested_exact):
+  if exact == tested_exact:
+    return ()
+  return ('that not all pixels are of 256 levels of 0..1: bring all to these, or give test images of others',)
 
 
 def _image_files(user, root: pathlib.Path) -> Iterator[str]:

@@ -34,6 +34,7 @@ class Pool:
     labels_at_hand: Whether reading `y` costs nothing; if not, labels are checked when they are read.
     notes: Sentences a user must see: licence, examples left out and why.
     counted_classes: As in `images.FederatedImages`.
+    deduced: As in `images.FederatedImages`.
   """
   train: images.ExamplePool
   test: images.ExamplePool
@@ -51,6 +52,7 @@ class Pool:
   labels_at_hand: bool = True
   notes: Sequence[str] = ()
   counted_classes: bool = False
+  deduced: Sequence[str] = ()
 
   def __post_init__(self):
     for split, examples, owners in (('train', self.train, self.train_owners), ('test', self.test, self.test_owners)):
