@@ -183,7 +183,10 @@ def test_features_of_films_have_no_range_that_a_model_s_files_tell():
   images = tv.data.from_arrays({'a': films, 'b': films}, test=films, class_names=('x', 'y', 'z'), name='films')
   featured, _ = features.trained_part(images, 'scattering')
   assert featured.spec.dtype == np.float32 and featured.test.examples.x.min() < -1
-  assert not featured.range_told_by_clients
+  assert not featured.range_told_by_clients and not featured.deduced
+  ones, black = ((films[0] % 2 * factor, films[1]) for factor in (1, 0))
+  told, _ = features.trained_part(tv.data.from_arrays({'a': ones}, test=black), 'scattering')
+  assert told.deduced == ['the range of pixels: say it (pixel_range)']
 
 
 @pytest.mark.parametrize(('test', 'refused'), [(3000, False), (200, True)])
@@ -234,7 +237,7 @@ def test_that_labels_are_findings_is_told_only_if_test_labels_say_so(tested, mor
   (tmp_path / 'manifest.csv').write_text('\n'.join(lines))
   made = tv.Experiment.from_config(config_of(tmp_path, **more))
   if refused:
-    with pytest.raises(ValueError, match=r'and the model would, that labels with \| inside are several findings: say it'):
+    with pytest.raises(ValueError, match=r'and the model would, that labels with \| inside are several'):
       made.ledger()
   else:
     assert made.ledger().epsilon > 0

@@ -106,7 +106,7 @@ class FederatedImages:
       are `Counted`.
     counted_classes: Whether `class_names` were collected from labels, including labels of the clients.
     deduced: What of all images the clients' own ones tell and the test images do not, beside classes and range, each
-      with what to do about it: 'that ...: ...'. What a model learns tells it.
+      with what to do about it. What a model learns tells it.
     origin: The settings of images that come from `data.load` and were not changed since; otherwise None.
   """
   name: str

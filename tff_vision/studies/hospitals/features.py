@@ -37,7 +37,9 @@ def trained_part(images: images_lib.FederatedImages, model: str
   train = hospital_data.clients_of(parts, images.train.client_ids)
   test = dataclasses.replace(images.test, examples=featured(images.test.examples))
   spec = images_lib.ImageSpec.of(test.examples, images.class_names)
-  return dataclasses.replace(images, train=train, test=test, unseen=None, spec=spec,
+  # Features have no black and white, but are computed from pixels that have.
+  deduced = [*images.deduced] + images.range_told_by_clients * ['the range of pixels: say it (pixel_range)']
+  return dataclasses.replace(images, train=train, test=test, unseen=None, spec=spec, deduced=deduced,
                              preprocessing=images_lib.Preprocessing(scale=1.0)), _layer
 
 
