@@ -6,6 +6,7 @@ Writes survey.html, survey.json, and survey.flags with the mean and deviation of
 `python -m pipelines.plan --preprocess=standardize --flagfile=survey.flags ...` reads.
 """
 
+import os
 
 from absl import flags
 
@@ -25,6 +26,8 @@ def main() -> None:
   if path is None:
     raise ValueError('plan is missing: the file that python -m pipelines.plan makes.')
   runtime, _ = federation_flags.of_plan(path)
+  if not os.path.basename(_OUT.value):
+    raise ValueError(f'out={_OUT.value!r} names no file: what is written is called so, with .html, .json and .flags.')
   validate.writable_file(out=f'{_OUT.value}.html')
   if _NOISE.value is None and flags.FLAGS['survey_delta'].present:
     raise ValueError(f'survey_delta={_DELTA.value:g} has no effect without survey_noise_multiplier.')

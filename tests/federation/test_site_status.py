@@ -70,7 +70,10 @@ def test_calls_under_an_earlier_approval_do_not_count_and_a_changed_log_is_refus
     ruled = protocol.recorded(address, made)
   audit.Log(path, ruled.digest).close()
   found = site_status.of(dataclasses.replace(ruled, epsilon=((2, 0.75),)), path)
-  assert found.begun == {'a round': (0, 2)} and found.epsilon == 0 and found.other_rounds == 1
+  assert found.begun == {'a round': (0, 2)} and found.epsilon == 0 and found.other_rounds == 1 and found.started
+  other = site_status.of(dataclasses.replace(ruled, digest='that of another site'), path)
+  assert not other.started and 'No worker was started with this approval' in next(site_page.lines(other))
+  assert 'No worker was started' not in next(site_page.lines(found))
   assert '1 round of training began under other approvals in this log; what they cost comes on top' in site_page.cost(
       found)
   path.write_text(path.read_text().replace('a round', 'a bound'))

@@ -9,12 +9,15 @@ from tff_vision.federation import site_status
 from tff_vision.report import number_format as numbers
 from tff_vision.report import pages
 
+_NOT_STARTED = ' No worker was started with this approval and this audit log, so that the log tells nothing of it.'
+
 
 def lines(found: site_status.Status) -> Iterator[str]:
   """Yields the status in plain words."""
   state = {None: 'takes part', site_status.PAUSED: 'has paused', site_status.LEFT: 'has left'}[found.held]
   until = datetime.datetime.fromtimestamp(found.expires, datetime.UTC)
-  yield f'site {found.site} {state}; last call {found.last or "never"}; the approval holds until {until:%Y-%m-%d}.'
+  yield (f'site {found.site} {state}; last call {found.last or "never"}; the approval holds until {until:%Y-%m-%d}.'
+         f'{"" if found.started else _NOT_STARTED}')
   for name, (begun, most) in found.begun.items():
     yield f'{name}: {begun} of at most {most}'
   yield f'{numbers.size(found.bytes_out)} have left, of at most {numbers.size(found.most_bytes)}.'

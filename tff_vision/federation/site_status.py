@@ -32,6 +32,7 @@ class Status:
     last: The time of the last call; None: there was none.
     held: `PAUSED` or `LEFT`; None: the site takes part.
     expires: Seconds since the epoch, after which nothing passes.
+    started: Whether a worker was started with this approval and this log; otherwise the numbers say nothing.
   """
   site: str
   begun: Mapping[str, tuple[int, int]]
@@ -45,6 +46,7 @@ class Status:
   last: str | None
   held: str | None
   expires: float
+  started: bool
 
   def to_json(self) -> dict[str, Any]:
     """Returns the status as JSON types."""
@@ -62,11 +64,12 @@ def of(ruled: rules.Rules, log: pathlib.Path) -> Status:
     ValueError: The log was changed.
   """
   begun, sent, approval = collections.Counter(), 0, None
-  refused, last, other_rounds = [], None, 0
+  refused, last, other_rounds, started = [], None, 0, False
   training = {one.name for one in ruled.activities if one.trains}
   for entry in audit.read(log):
     if entry['what'] == 'approval':
       approval = entry['approval']
+      started |= approval == ruled.digest
       continue
     if approval != ruled.digest:  # Of an earlier approval.
       other_rounds += entry['what'] == 'begins' and entry['activity'] in training
@@ -83,7 +86,8 @@ def of(ruled: rules.Rules, log: pathlib.Path) -> Status:
       site=ruled.site, begun={one.name: (begun[one.name], one.most) for one in ruled.activities}, bytes_out=sent,
       most_bytes=ruled.most_bytes, epsilon=ruled.spent(rounds),
       most_epsilon=ruled.epsilon[-1][1] if ruled.epsilon else None, other_rounds=other_rounds,
-      refused=refused[-_SHOWN:], refusals=len(refused), last=last, held=held(log), expires=ruled.expires)
+      refused=refused[-_SHOWN:], refusals=len(refused), last=last, held=held(log), expires=ruled.expires,
+      started=started)
 
 
 def held(log: pathlib.Path) -> str | None:
