@@ -102,6 +102,10 @@ def test_a_plan_that_names_other_computations_is_refused_and_one_that_names_thes
   found = approval.of(named, 'south', rehearsed, spare_rounds=2, days=1)
   assert found.names == tuple(f'{plan.runtime["worker_data_dir"]}/client_000001.{rest}'
                               for rest in ('tfrecord', 'validation.tfrecord', 'test.tfrecord'))
+  # Evaluations of both kinds are one computation in one order; what they read tells them apart.
+  reads = {one.name: one.names for one in found.activities}
+  assert [reads[name] for name in (rehearsal.ROUND, rehearsal.VALIDATION, rehearsal.TEST)] == [
+      (name,) for name in found.names]
   said = '\n'.join(words.lines(named, found, rehearsed))
   assert said.count('(as in the plan)') == len(found.computations)
   assert 'a round of training, at most 4 times' in said and 'float[16,3]' in said and 'nothing is promised' in said

@@ -118,7 +118,7 @@ def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_
   check_computations(plan, rehearsed)
   recorded, rounds = rehearsed.sites[number], plan.rounds + spare_rounds
   approval_inputs.check_fewest(plan, fewest_sites)
-  activities = tuple(_activity(plan, name, steps, rounds) for name, steps in recorded.activities.items())
+  activities = tuple(_activity(plan, number, name, steps, rounds) for name, steps in recorded.activities.items())
   size = sum(recorded.most_bytes(one.name) * one.most for one in activities)
   return Approval(
       site=site, plan=plan.digest, expires=approval_inputs.expiry(days),
@@ -257,13 +257,14 @@ def key_holder_of(plan: plan_lib.Plan, path: pathlib.Path | None, certificates: 
   return base64.b64encode(certificates_lib.public_keys(plan, certificates, key_holder=path)[key_calls.PARTY]).decode()
 
 
-def _activity(plan: plan_lib.Plan, name: str, times: Sequence[Sequence[rules.Step]], rounds: int) -> rules.Activity:
+def _activity(plan: plan_lib.Plan, site: int, name: str, times: Sequence[Sequence[rules.Step]],
+              rounds: int) -> rules.Activity:
   # In the order in which they were rehearsed, each once.
   orders = tuple(dict.fromkeys(rules.shortened(steps) for steps in times))
   most = {rehearsal.ROUND: rounds, rehearsal.VALIDATION: rounds // plan.config['program']['rounds_per_evaluation'] + 3,
           rehearsal.TEST: _TESTS, rehearsal.SURVEY: _TESTS}
   return rules.Activity(name=name, orders=orders, most=most.get(name, rounds + _ASKED_BESIDE),
-                        trains=name == rehearsal.ROUND)
+                        trains=name == rehearsal.ROUND, names=rehearsal.names(plan, site, (name,)))
 
 
 def _epsilon(plan, site, rehearsed, rounds) -> tuple[tuple[int, float], ...]:

@@ -1,5 +1,6 @@
 """Orders and counts by hand: parts of a cohort, activities that begin equally, and epsilon."""
 
+import dataclasses
 import itertools
 import time
 
@@ -22,9 +23,9 @@ def _ruled(*activities, **changed):
       'activities': activities, 'most_clients': 3, 'most_bytes': 10**6, 'expires': time.time() + 99, **changed})
 
 
-def _activity(name, *orders, most, trains=False):
+def _activity(name, *orders, most, trains=False, names=''):
   return rules.Activity(name=name, orders=tuple(rules.shortened(_steps(order)) for order in orders), most=most,
-                        trains=trains)
+                        trains=trains, names=tuple(names))
 
 
 class Driven:
@@ -55,7 +56,9 @@ def test_what_was_shortened_is_what_was_done(words):
   assert list(itertools.chain.from_iterable(block.steps * block.most for block in rules.shortened(steps))) == steps
   if steps:
     activity = rules.Activity(name='x', orders=(rules.shortened(steps),), most=2)
-    assert rules.of_json(rules.to_json(activity)) == activity
+    assert rules.of_json(rules.to_json(activity)) == activity and 'names' not in rules.to_json(activity)
+    reading = dataclasses.replace(activity, names=('p',))
+    assert rules.of_json(rules.to_json(reading)) == reading
 
 
 def test_parts_of_a_cohort_are_one_round_and_a_client_again_is_another(tmp_path):
@@ -91,6 +94,27 @@ def test_of_activities_that_begin_equally_only_the_one_that_it_is_counts(tmp_pat
     drive('fk ct')
   with pytest.raises(rules.Refused, match='have begun'):
     drive('ck')
+
+
+def test_activities_of_one_order_are_told_apart_by_the_data_that_they_read(tmp_path):
+  drive = Driven(_ruled(_activity('a check', 'ck ce fe ce fe', most=9, names='pq'),
+                        _activity('a test', 'ck ce fe ce fe', most=1, names='r')), tmp_path / 'log')
+  drive('ck')
+  drive('ce fe', 'r')
+  assert drive.watch.begun == {'a check': 0, 'a test': 1}
+  with pytest.raises(rules.Refused, match='out of order'):
+    drive('ce', 'p')  # A test does not read it, and a check begins with another call.
+  drive('ck')
+  drive('ce fe', 'p')
+  drive('ce fe', 'q')
+  assert drive.watch.begun == {'a check': 1, 'a test': 1}
+  drive('ck')  # It can only be a check, because there was one test.
+  with pytest.raises(rules.Refused, match='out of order'):
+    drive('ce', 'r')
+  assert drive.watch.begun == {'a check': 2, 'a test': 1}
+  one = Driven(_ruled(_activity('a check', 'ce fe', most=9, names='pq')), tmp_path / 'other')
+  with pytest.raises(rules.Refused, match="a check: it does not read 'r'"):
+    one('ce', 'r')
 
 
 def test_one_of_several_orders_and_rounds_that_are_given_up(tmp_path):

@@ -128,7 +128,8 @@ class Enforcement(rules.Watch):
     if running.used.get(step.key, set()) & set(names):  # A client takes part once in a round.
       return False
     places = {activity: after for activity, before in running.places.items()
-              if (after := {one for place in before for one in _next(activity.orders[place.order], place, step)})}
+              if activity.reads(names)
+              and (after := {one for place in before for one in _next(activity.orders[place.order], place, step)})}
     if not places:
       return False
     running.places = places
@@ -143,10 +144,12 @@ class Enforcement(rules.Watch):
                             if order[0].steps[0] == step})}
     if not found:
       raise rules.Refused(self._why_not(step, 'a call came', made_in))
+    if not (reading := {activity: places for activity, places in found.items() if activity.reads(names)}):
+      raise rules.Refused(f'{next(iter(found)).name}: it does not read {names[0]!r}.')
     if made_in:
-      raise rules.Refused(f'{next(iter(found)).name}: its first call has results of another round in its argument.')
+      raise rules.Refused(f'{next(iter(reading)).name}: its first call has results of another round in its argument.')
     self._number += 1
-    self._running = _Running(self._number, found)
+    self._running = _Running(self._number, reading)
     self._count(step, names)
     return self._number
 

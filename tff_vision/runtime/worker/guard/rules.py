@@ -6,7 +6,7 @@ import functools
 import itertools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from tff_vision.runtime import messages
@@ -66,11 +66,17 @@ class Activity:
     orders: The orders in which its blocks may follow; one of them, from its first block to its last.
     most: How many times it may begin.
     trains: Whether it learns from the site's examples and costs privacy.
+    names: The names of data that it reads, by which activities of one order are told apart; empty: any of the rules'.
   """
   name: str
   orders: tuple[tuple[Block, ...], ...]
   most: int
   trains: bool = False
+  names: tuple[str, ...] = ()
+
+  def reads(self, names: Iterable[str]) -> bool:
+    """Returns whether it may read these data."""
+    return not self.names or set(names) <= set(self.names)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,7 +169,9 @@ def to_json(activity: Activity) -> dict:
   """Returns JSON types, from which `of_json` makes an equal activity."""
   orders = [[{'most': block.most, 'steps': [[step.kind, step.key] for step in block.steps]} for block in order]
             for order in activity.orders]
-  return {'name': activity.name, 'most': activity.most, 'trains': activity.trains, 'orders': orders}
+  found = {'name': activity.name, 'most': activity.most, 'trains': activity.trains, 'orders': orders}
+  # As before activities had names of their own, so that approvals of that time stay as they were signed.
+  return found | ({'names': list(activity.names)} if activity.names else {})
 
 
 def of_json(found: Any) -> Activity:
@@ -176,8 +184,11 @@ def of_json(found: Any) -> Activity:
   orders = [[_block(block) for block in _listed(order, 'an order')] for order in part(found, 'orders', list)]
   if not all(orders):
     raise ValueError('an activity has an order without steps.')
+  names = _listed(found.get('names', []), 'the names of an activity')
+  if not all(isinstance(one, str) for one in names):
+    raise ValueError(f'the names of an activity must be texts, found {names!r:.60}.')
   return Activity(name=part(found, 'name', str), orders=tuple(map(tuple, orders)), most=part(found, 'most', int),
-                  trains=part(found, 'trains', bool))
+                  trains=part(found, 'trains', bool), names=tuple(names))
 
 
 def _block(found):
