@@ -30,6 +30,13 @@ def test_mu_and_epsilon_are_inverse(epsilon, delta):
   assert gdp.epsilon(gdp.mu(epsilon, delta), delta) == pytest.approx(epsilon, rel=1e-6)
 
 
+@pytest.mark.parametrize(('epsilon', 'delta'), [(1.0, 1e-12), (60.0, 1e-4), (8.0, 1e-5), (3.0, 1e-5)])
+@pytest.mark.parametrize('turns', [1, 3, 7])
+def test_a_target_is_met_and_not_missed_by_a_rounding(epsilon, delta, turns):
+  noise = math.sqrt(turns) / gdp.mu(epsilon, delta)  # As plans compute it, and the cost from it.
+  assert gdp.epsilon(math.sqrt(turns) / noise, delta) <= epsilon
+
+
 def test_the_ends():
   assert gdp.epsilon(0.0, 1e-5) == 0.0
   assert gdp.epsilon(math.inf, 1e-5) == math.inf

@@ -10,6 +10,8 @@ import math
 import dp_accounting
 from scipy import optimize, special
 
+MARGIN = 1e-10  # Of a mu: roots are found to a smaller share of it.
+
 
 def delta(mu: float, epsilon: float) -> float:
   """Returns the smallest delta for which mu-GDP implies (epsilon, delta)-DP."""
@@ -30,11 +32,13 @@ def epsilon(mu: float, target_delta: float) -> float:
 
 
 def mu(target_epsilon: float, target_delta: float) -> float:
-  """Returns the largest mu that is (target_epsilon, target_delta)-DP."""
+  """Returns the largest mu that is (target_epsilon, target_delta)-DP; its `epsilon` is never above the target."""
   upper = 1.0
   while delta(upper, target_epsilon) < target_delta:
     upper *= 2
-  return optimize.brentq(lambda m: delta(m, target_epsilon) - target_delta, 1e-9, upper, xtol=1e-14)
+  found = optimize.brentq(lambda m: delta(m, target_epsilon) - target_delta, 1e-9, upper, xtol=1e-14)
+  # A root may lie on either side. Beyond the target, the last round would not be affordable.
+  return found * (1 - MARGIN)
 
 
 def together(*noise_multipliers: float) -> float:

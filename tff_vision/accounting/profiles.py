@@ -132,7 +132,7 @@ def smallest_mu(epsilons: np.ndarray, deltas: np.ndarray, *, slack: float) -> fl
   least = 0.0
   for epsilon, delta in zip(epsilons[1:], deltas[:-1] - slack, strict=True):
     if delta > 0 and gdp.delta(max(least, 1e-9), epsilon) < delta:
-      least = gdp.mu(epsilon, delta)
+      least = gdp.mu(epsilon, delta) * (1 + 2 * gdp.MARGIN)  # From above.
   return float(least)
 
 
