@@ -50,7 +50,7 @@ def held_out(clients):
 
 
 @pytest.mark.parametrize(('broken', 'said'), [
-    (lambda: changed(train=Careless(relabelled)), 'client c0 has a label outside 0..2'),
+    (lambda: changed(train=Careless(relabelled)), 'client c0 has labels outside of 0..2'),
     (lambda: changed(train=Careless(lambda examples: examples, number=99)), 'client c0 has another number of examples'),
     (lambda: changed(train=Careless(noisy)), 'client c0 has other examples when it is read again'),
     (lambda: changed(train=Careless(not_finite)), 'client c0 has pixels of float32, and not uint8'),
