@@ -81,6 +81,11 @@ def _check_records(config, approved):
   if approved is not None and prepared.site != approved.site:
     raise ValueError(f'data_root={folder} was prepared for the site {prepared.site}, and approved={config.approved} is '
                      f'for {approved.site}.')
+  counts = tuple(client.counts['train'] for client in sorted(prepared.clients, key=lambda client: client.number))
+  if approved is not None and approved.examples not in ((), counts):
+    raise ValueError(f'approved={config.approved} states an epsilon for {", ".join(map(str, approved.examples))} '
+                     f'training images, and data_root={folder} has {", ".join(map(str, counts))}: run '
+                     'pipelines.approve again.')
 
 
 def _guard(config, approved):

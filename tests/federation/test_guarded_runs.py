@@ -88,7 +88,9 @@ def test_example_level_privacy_passes_and_is_paid_for(folder, address, tmp_path)
   plan = guarded.plan(folder, **guarded.EXAMPLE_DP)
   rehearsed = rehearsal.rehearse(plan, guarded.EXAMPLES)
   _, through, ruled = _both_ways(plan, rehearsed, address, tmp_path)
-  said = '\n'.join(words.lines(plan, approval.of(plan, 'north', rehearsed, spare_rounds=1, days=1), rehearsed))
+  approved = approval.of(plan, 'north', rehearsed, spare_rounds=1, days=1)
+  said = '\n'.join(words.lines(plan, approved, rehearsed))
+  assert approved.examples == (guarded.EXAMPLES[0],)
   assert re.search(r'epsilon [0-9.]+ after 2 rounds, and at most [0-9.]+ after the 3 that may begin', said)
   assert all(np.isfinite(one).all() for one in through)
   rounds, epsilon = ruled[0].epsilon[-1]
@@ -100,7 +102,7 @@ def test_a_plan_that_names_other_computations_is_refused_and_one_that_names_thes
   plan, rehearsed = plain
   named = dataclasses.replace(plan, computations=rehearsed.computations)
   found = approval.of(named, 'south', rehearsed, spare_rounds=2, days=1)
-  assert found.names == tuple(f'{plan.runtime["worker_data_dir"]}/client_000001.{rest}'
+  assert not found.examples and found.names == tuple(f'{plan.runtime["worker_data_dir"]}/client_000001.{rest}'
                               for rest in ('tfrecord', 'validation.tfrecord', 'test.tfrecord'))
   # Evaluations of both kinds are one computation in one order; what they read tells them apart.
   reads = {one.name: one.names for one in found.activities}

@@ -1,5 +1,7 @@
 """What a worker refuses before it serves, and what a coordinator says when workers end its run."""
 
+import dataclasses
+import shutil
 import types
 
 import pytest
@@ -53,6 +55,21 @@ def test_a_record_that_has_changed_is_said_with_and_without_a_sandbox(site, sand
       worker._check_records(config, site.approval)
   finally:
     site.record.write_bytes(whole)
+
+
+def test_an_epsilon_of_other_numbers_of_images_than_there_are_is_said(site, tmp_path):
+  shutil.copytree(site.record.parent, tmp_path / 'data')
+  manifest = site_manifest.read(tmp_path / 'data')
+  (tmp_path / 'data' / site_manifest.NAME).write_text(dataclasses.replace(manifest, clients=tuple(
+      site_manifest.Client(name=name, number=number, patients=dict.fromkeys(site_manifest.SPLITS, count),
+                           counts=dict.fromkeys(site_manifest.SPLITS, count),
+                           classes=dict.fromkeys(site_manifest.SPLITS, (count,)))
+      for name, number, count in (('b', 1, 9), ('a', 0, 17)))).to_json())
+  config = types.SimpleNamespace(data_root=str(tmp_path / 'data'), approved='approved.json')
+  for examples in (), (17, 9):
+    worker._check_records(config, dataclasses.replace(site.approval, examples=examples))
+  with pytest.raises(ValueError, match=r'epsilon for 1000, 9 training images, and data_root=.* has 17, 9: run'):
+    worker._check_records(config, dataclasses.replace(site.approval, examples=(1000, 9)))
 
 
 def test_records_on_a_full_disk_leave_nothing(tmp_path, monkeypatch):

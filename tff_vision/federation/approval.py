@@ -19,7 +19,7 @@ from tff_vision.runtime.worker import signatures
 from tff_vision.runtime.worker.guard import rules
 from tff_vision.secure.encryption import site_calls
 
-VERSION = 2
+VERSION = 3
 # What is asked for beside rounds, such as numbers of images: for each round, and for each time that a run begins anew.
 _ASKED_BESIDE = 100
 # At the end of a run, and of one that was resumed then; a survey, and again if a site was lost in it.
@@ -64,6 +64,8 @@ class Approval:
     fewest_clients: A sum over fewer clients is not opened where the site plays its half.
     fewest_sites: The same of sites, where they check keys or make masks.
     key_holder: The public key of the key holder's certificate, as of a `Peer`; '': there is none.
+    examples: The number of training examples of each of the site's clients, in the order of the plan, with which
+      `epsilon` was computed; empty: it depends on none.
     computations, names, values, activities, most_clients, most_bytes, epsilon: As in `rules.Rules`.
   """
   version: int = VERSION
@@ -77,6 +79,7 @@ class Approval:
   most_clients: int
   most_bytes: int
   epsilon: tuple[tuple[int, float], ...] = ()
+  examples: tuple[int, ...] = ()
   plays: tuple[str, ...] = ()
   peers: tuple[Peer, ...] = ()
   fewest_clients: int = 2
@@ -125,6 +128,7 @@ def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_
       computations=tuple(sorted(recorded.computations)), names=rehearsal.names(plan, number, recorded.activities),
       values=tuple(sorted(recorded.values)), activities=activities, most_clients=recorded.most_clients,
       most_bytes=int(size * _BYTES_FACTOR), epsilon=_epsilon(plan, number, rehearsed, rounds),
+      examples=_examples(plan, number, rehearsed),
       plays=played(plan), peers=peers_of(plan, certificates or {}),
       fewest_clients=2 if rehearsed.privacy is None else rehearsed.privacy.fewest_clients, fewest_sites=fewest_sites,
       key_holder=key_holder_of(plan, key_holder, certificates or {}))
@@ -197,7 +201,8 @@ def _of_json(content: Mapping[str, Any], what: str) -> Approval:
       activities=tuple(_activity_of(one, what) for one in part.list('activities')),
       most_clients=part.whole('most_clients'), most_bytes=part.whole('most_bytes'),
       epsilon=tuple(_cost_of(one, what) for one in part.list('epsilon')),
-      plays=part.texts('plays'), peers=tuple(_peer(one, what) for one in part.list('peers')),
+      examples=part.wholes('examples'), plays=part.texts('plays'),
+      peers=tuple(_peer(one, what) for one in part.list('peers')),
       fewest_clients=part.whole('fewest_clients'), fewest_sites=part.whole('fewest_sites'),
       key_holder=part.text('key_holder'))
 
@@ -265,6 +270,13 @@ def _activity(plan: plan_lib.Plan, site: int, name: str, times: Sequence[Sequenc
           rehearsal.TEST: _TESTS, rehearsal.SURVEY: _TESTS}
   return rules.Activity(name=name, orders=orders, most=most.get(name, rounds + _ASKED_BESIDE),
                         trains=name == rehearsal.ROUND, names=rehearsal.names(plan, site, (name,)))
+
+
+def _examples(plan, site, rehearsed) -> tuple[int, ...]:
+  counts = () if rehearsed.privacy is None else rehearsed.privacy.example_counts
+  if len(counts) == 0:
+    return ()
+  return tuple(int(count) for count, of_site in zip(counts, plan.site_of_clients, strict=True) if of_site == site)
 
 
 def _epsilon(plan, site, rehearsed, rounds) -> tuple[tuple[int, float], ...]:

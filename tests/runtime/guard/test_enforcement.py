@@ -56,7 +56,7 @@ def test_what_was_shortened_is_what_was_done(words):
   assert list(itertools.chain.from_iterable(block.steps * block.most for block in rules.shortened(steps))) == steps
   if steps:
     activity = rules.Activity(name='x', orders=(rules.shortened(steps),), most=2)
-    assert rules.of_json(rules.to_json(activity)) == activity and 'names' not in rules.to_json(activity)
+    assert rules.of_json(rules.to_json(activity)) == activity
     reading = dataclasses.replace(activity, names=('p',))
     assert rules.of_json(rules.to_json(reading)) == reading
 

@@ -169,9 +169,8 @@ def to_json(activity: Activity) -> dict:
   """Returns JSON types, from which `of_json` makes an equal activity."""
   orders = [[{'most': block.most, 'steps': [[step.kind, step.key] for step in block.steps]} for block in order]
             for order in activity.orders]
-  found = {'name': activity.name, 'most': activity.most, 'trains': activity.trains, 'orders': orders}
-  # As before activities had names of their own, so that approvals of that time stay as they were signed.
-  return found | ({'names': list(activity.names)} if activity.names else {})
+  return {'name': activity.name, 'most': activity.most, 'trains': activity.trains, 'orders': orders,
+          'names': list(activity.names)}
 
 
 def of_json(found: Any) -> Activity:
@@ -184,7 +183,7 @@ def of_json(found: Any) -> Activity:
   orders = [[_block(block) for block in _listed(order, 'an order')] for order in part(found, 'orders', list)]
   if not all(orders):
     raise ValueError('an activity has an order without steps.')
-  names = _listed(found.get('names', []), 'the names of an activity')
+  names = part(found, 'names', list)
   if not all(isinstance(one, str) for one in names):
     raise ValueError(f'the names of an activity must be texts, found {names!r:.60}.')
   return Activity(name=part(found, 'name', str), orders=tuple(map(tuple, orders)), most=part(found, 'most', int),
