@@ -121,7 +121,7 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
     kept = np.zeros(made.sent_length, np.float32)
   states = None if kept is None else store.Store(client_states, kept, wiped=config.promises)
   return _with_states(Parts(
-      process=made, bare=made, data=_layered_data(chosen, config, task, plan, runtime, among), own_models=None,
+      process=made, bare=made, data=_layered_data(read, chosen, config, task, plan, among), own_models=None,
       kept=kept is not None, states=states, reads_share=chosen.reads_share, numbered=chosen.numbered,
       shown=process.shown(task, chosen)), chosen, task, config)
 
@@ -145,7 +145,8 @@ def shared(parts: Parts, config: configs.ExperimentConfig, task: tasks.Task, pla
   states = None if parts.states is None else parts.states.moved(client_states)
   chosen = process.algorithm_of(task, config.algorithm, config.client)
   return _with_states(dataclasses.replace(
-      parts, data=_layered_data(chosen, config, task, plan, runtime), states=states), chosen, task, config)
+      parts, data=_layered_data(_client_data(task, runtime), chosen, config, task, plan), states=states),
+                      chosen, task, config)
 
 
 def _with_states(parts, chosen, task, config):
@@ -158,9 +159,14 @@ def _with_states(parts, chosen, task, config):
                              data=driver.NumberedData(parts.data), own_models=own_models)
 
 
-def _layered_data(chosen, config, task, plan, runtime, among=None):
-  """Returns the input of the process for each client, without the clients' kept state."""
-  data = _client_data(task, runtime)
+def sent_data(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan) -> protocols.ClientData:
+  """Returns the input of a process of `config` for the clients of `task`, whose images the driver sends."""
+  chosen = process.algorithm_of(task, config.algorithm, config.client)
+  return _layered_data(client_data.SentData(task=task), chosen, config, task, plan)
+
+
+def _layered_data(data, chosen, config, task, plan, among=None):
+  """Returns the input of the process for each client, without the clients' kept state; `data`: the clients' images."""
   if among is not None and config.privacy.of_examples:
     data = canary_data.SlottedData(data, among, len(task.images.train))
   if chosen.late:

@@ -1,8 +1,10 @@
 """Rounds and cohorts that a program asks for: what there is not is refused, and no client counts twice."""
 
+import numpy as np
 import pytest
 
 import tff_vision as tv
+from tff_vision import configs
 
 NOISED = {'clip_norm': 1.0, 'noise_multiplier': 1.0, 'delta': 1e-3}
 BANDED = {'privacy': tv.MatrixFactorization(strategy='banded', **NOISED), 'participation': tv.RoundRobin(2)}
@@ -43,3 +45,18 @@ def test_no_rounds_cost_nothing_and_rounds_that_are_none_are_refused(parts):
 def test_correlated_noise_has_no_cost_beyond_its_rounds(parts):
   with pytest.raises(ValueError, match='correlated noise was made for 2 rounds, so that nobody knows what 3'):
     experiment(**parts).ledger(3)
+
+
+@pytest.mark.parametrize('parts', [
+    {'attack': configs.AttackConfig(attack='label_flip', attack_fraction=0.5)},
+    {'attack': configs.AttackConfig(attack='sign_flip', attack_fraction=0.5)}, {'algorithm': 'afl'},
+    {'algorithm': 'fedbuff', 'participation': configs.CohortConfig(cohort_size=2, over_selection=2.0)}],
+    ids=['label_flip', 'sign_flip', 'afl', 'fedbuff'])
+def test_other_images_come_with_all_that_the_process_is_given_beside_them(parts):
+  with tv.open_runtime() as place:
+    training = experiment(**{'participation': tv.Fixed(4), **parts}).prepare(place)
+    state = training.begin()
+    own, given = (one.weights(one.next(state, 1).state).trainable
+                  for one in (training, training.with_images(tv.testing.tiny_images())))
+  for one, other in zip(own, given, strict=True):
+    np.testing.assert_array_equal(one, other)

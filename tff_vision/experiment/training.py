@@ -17,10 +17,11 @@ from tff_vision import assembly, protocols, tasks
 from tff_vision.aggregation import secured, traffic
 from tff_vision.audit import run_audit
 from tff_vision.client_state import store
+from tff_vision.data import attacked
 from tff_vision.data import images as images_lib
 from tff_vision.experiment import definition, planning, sharing, trainer
-from tff_vision.learning import client_data, evaluation, learning_process
 from tff_vision.learning import contribution as contribution_lib
+from tff_vision.learning import evaluation, learning_process
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import round_record
 
@@ -168,9 +169,10 @@ class Training(trainer.Trainer):
     if self.made.config.promises and not np.array_equal(images.train.sizes, self.task.images.train.sizes):
       raise ValueError('with_images: what is promised counts on the numbers of the clients\' examples, which are '
                        'others in these images; prepare an experiment on them.')
-    task = dataclasses.replace(self.task, images=images)
+    task = dataclasses.replace(self.task, images=attacked.attacked(
+        self.made.config.attack, images, seed=self.made.config.program.seed))
     return dataclasses.replace(self, planned=dataclasses.replace(self.planned, task=task))._fed(
-        client_data.SentData(task=task))
+        assembly.sent_data(self.made.config, task, self.plan))
 
 
 def prepare(made: definition.Definition, place: Any, *, client_states: str | os.PathLike[str] | None,
