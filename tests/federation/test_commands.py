@@ -34,7 +34,7 @@ def _plan(tmp_path_factory):
     ('doorway', ('--tls_cert=a', '--tls_key=b', '--host_key=c', '--sites=127.0.0.2:1=x,127.0.0.2:1=y'),
      'names an address twice'),
     ('survey', (), 'plan is missing'), ('survey', ('--plan=PLAN', '--survey_delta=0.1'), 'without survey_noise'),
-    ('survey', ('--plan=PLAN', '--out='), "out='' names no file"),
+    ('survey', ('--plan=PLAN', '--out='), 'out is empty'),
     ('survey', ('--plan=PLAN', '--out=folder/'), "out='folder/' names no file"),
 ])
 def test_what_a_command_refuses(pipeline, options, said, plan, run_pipeline, tmp_path):

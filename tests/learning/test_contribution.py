@@ -197,4 +197,4 @@ def test_shares_add_up_to_one_where_there_is_a_gain_and_are_none_elsewhere(value
     assert set(column) == {number_format.MISSING}
   else:
     assert [float(str(cell).split('"')[1]) for cell in column] == pytest.approx(shares)
-  assert 'left out: 1 rounds' in table.caption
+  assert 'left out: 1 round in' in table.caption

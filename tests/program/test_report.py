@@ -109,7 +109,7 @@ def test_every_number_is_the_reports_and_is_rounded_rightly(tmp_path):
       shown = shown / 100 if text.endswith('%') else shown
       assert math.isclose(shown, exact, rel_tol=6e-3, abs_tol=6e-4 if text.endswith('%') else 0), (exact, text)
   shown = dict((text, exact) for exact, text in page.data)
-  for text in ('91.2 %', '81.2 %', '0.346', '43.8 %', '1.53', '1,663,370', '0.012345678', '1,312', '2 min 10 s'):
+  for text in ('91.2 %', '81.2 %', '0.346', '43.8 %', '1.54', '1,663,370', '0.012345678', '1,312', '2 min 10 s'):
     assert text in shown
   assert '1' in {text for exact, text in page.data if exact == 1.0}  # A count is no percentage.
 

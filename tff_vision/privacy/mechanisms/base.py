@@ -170,10 +170,7 @@ class PrivacyPlan(abc.ABC):
 
   @property
   def built(self) -> tuple[Any, ...]:
-    """What a learning process is made of that follows from clients, cohorts and seed: noise, bounds, denominators.
-
-    A process that was built for another plan is as good for this one only if these are equal.
-    """
+    """What a process is made of that follows from clients, cohorts and seed; equal in plans that can share one."""
     return ()
 
   @property
