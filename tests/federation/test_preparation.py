@@ -156,6 +156,17 @@ def test_faults_of_files_name_the_file(folder):
   assert not (folder / 'other').exists() and not [p for p in folder.iterdir() if p.name.startswith('.')]
 
 
+@pytest.mark.parametrize('exists', [True, False])
+def test_the_target_of_a_link_is_written(folder, exists):
+  if exists:
+    (folder / 'target').mkdir()
+  (folder / 'out').symlink_to('target')
+  made = preparation.prepare(test_plan.made(), request(folder))
+  assert (folder / 'out').is_symlink() and not (folder / 'target').is_symlink()
+  assert site_manifest.read(folder / 'target') == made
+  assert {path.name for path in folder.iterdir()} == {'raw', 'map.csv', 'out', 'target'}
+
+
 def test_a_label_is_mapped_in_any_spelling_and_one_that_no_image_has_is_said(folder):
   table = folder / 'raw' / 'manifest.csv'
   table.write_text(table.read_text().replace('ill', 'caf\u00e9  au lait'))

@@ -31,7 +31,7 @@ class Request:
   Attributes:
     site: The site's name in the plan.
     data_dir: Folder of its images, as `--dataset=folder` reads it.
-    out: The folder to write; must not exist, or be empty.
+    out: The folder to write, or a link to it; must not exist, or be empty.
     label_map: A table of the site's own labels and the plan's; None: they are the same.
     group_by: Images that must not be in two splits: `patient`, the manifest's column; `folder`, the folder above the
       class; `image`, each image for itself.
@@ -72,7 +72,7 @@ def prepare(plan: plan_lib.Plan, request: Request, say: Callable[[str], None] = 
   site = next((site for site in plan.sites if site.name == request.site), None)
   if site is None:
     raise ValueError(f'site={request.site!r} is none of the plan\'s: {", ".join(site.name for site in plan.sites)}.')
-  out = pathlib.Path(request.out)
+  out = pathlib.Path(os.path.realpath(request.out))  # Of a link, its target is written.
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
     raise ValueError(f'out={request.out} is there already and not an empty folder.')
   spec = federated.spec_of(plan.schema)
