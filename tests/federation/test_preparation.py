@@ -4,7 +4,9 @@ import collections
 import csv
 import dataclasses
 import json
+import os
 import pathlib
+import signal
 
 import numpy as np
 import pytest
@@ -165,6 +167,34 @@ def test_the_target_of_a_link_is_written(folder, exists):
   assert (folder / 'out').is_symlink() and not (folder / 'target').is_symlink()
   assert site_manifest.read(folder / 'target') == made
   assert {path.name for path in folder.iterdir()} == {'raw', 'map.csv', 'out', 'target'}
+
+
+def test_the_records_of_a_killed_run_are_removed_and_those_of_a_living_run_are_not(folder):
+  plan, record = test_plan.made(), records.file_name(0, 'train')
+  reader, writer = os.pipe()
+  child = os.fork()  # It writes one record, says so and waits to be killed.
+  if not child:
+    try:
+      with preparation._whole(folder / 'out') as hidden:
+        (hidden / record).write_text('private')
+        os.write(writer, b'written')
+        signal.pause()
+    finally:
+      os._exit(1)
+  try:
+    os.read(reader, 7)
+    with pytest.raises(ValueError, match='out=.* is being written by another process'):
+      preparation.prepare(plan, request(folder))
+    left = [path for path in folder.rglob(record) if path.read_text() == 'private']
+    assert len(left) == 1
+  finally:
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(reader)
+    os.close(writer)
+  made = preparation.prepare(plan, request(folder))
+  assert site_manifest.read(folder / 'out') == made
+  assert {path.name for path in folder.iterdir()} == {'raw', 'map.csv', 'out'}
 
 
 def test_a_label_is_mapped_in_any_spelling_and_one_that_no_image_has_is_said(folder):

@@ -4,15 +4,17 @@ Everything is checked before the first byte is written, except that images are d
 folder appears when it is complete.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import os
 import pathlib
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from tff_vision import secret_files
 from tff_vision.data import images, records
 from tff_vision.data.sources import decode, files, listing, manifest, naming
 from tff_vision.federation import images as federated
@@ -197,33 +199,56 @@ def _per_class(y, number):
 
 
 def _written(plan, site, table, spec, out):
-  out.parent.mkdir(parents=True, exist_ok=True)
-  folder = pathlib.Path(tempfile.mkdtemp(prefix=f'.{out.name}-', dir=out.parent))  # Mode 0700.
+  clients, digests = [], {}
   try:
-    clients, digests = [], {}
-    for name in site.clients:
-      number = plan.clients.index(name)
-      counts, patients, classes = {}, {}, {}
-      for split in site_manifest.SPLITS:
-        mine = np.flatnonzero((table.client == number) & (table.split == split))
-        path = folder / records.file_name(number, split)
-        pool = files.FileExamples(table.paths[mine], table.y[mine], spec.shape, spec.stored_pixels)
-        records.write_parts(path, _checked(pool, spec))
-        digests[path.name] = site_manifest.digest_of(path)
-        counts[split], patients[split] = len(mine), len(set(table.group[mine].tolist()))
-        classes[split] = _per_class(table.y[mine], len(plan.schema.class_names))
-      clients.append(site_manifest.Client(name=name, number=number, counts=counts, patients=patients, classes=classes))
-    made = site_manifest.SiteManifest(plan=site_manifest.data_digest(plan), site=site.name, clients=tuple(clients),
-                                      files=digests)
-    (folder / site_manifest.NAME).write_text(made.to_json())
-    if out.exists():
-      out.rmdir()
-    folder.replace(out)
+    with _whole(out) as folder:
+      for name in site.clients:
+        number = plan.clients.index(name)
+        counts, patients, classes = {}, {}, {}
+        for split in site_manifest.SPLITS:
+          mine = np.flatnonzero((table.client == number) & (table.split == split))
+          path = folder / records.file_name(number, split)
+          pool = files.FileExamples(table.paths[mine], table.y[mine], spec.shape, spec.stored_pixels)
+          records.write_parts(path, _checked(pool, spec))
+          digests[path.name] = site_manifest.digest_of(path)
+          counts[split], patients[split] = len(mine), len(set(table.group[mine].tolist()))
+          classes[split] = _per_class(table.y[mine], len(plan.schema.class_names))
+        clients.append(site_manifest.Client(name=name, number=number, counts=counts, patients=patients,
+                                            classes=classes))
+      made = site_manifest.SiteManifest(plan=site_manifest.data_digest(plan), site=site.name, clients=tuple(clients),
+                                        files=digests)
+      (folder / site_manifest.NAME).write_text(made.to_json())
   except OSError as error:
     raise ValueError(f'out={out} cannot be written: {error.strerror}.') from None
-  finally:
-    shutil.rmtree(folder, ignore_errors=True)
   return made
+
+
+@contextlib.contextmanager
+def _whole(out):
+  """Yields a folder of mode 0700 that becomes `out` if the body succeeds; what a killed run left there is removed.
+
+  Raises:
+    ValueError: Another process is writing to `out`.
+  """
+  hidden = out.with_name(f'.{out.name}.part')
+  secret_files.make_folder(hidden)
+  with open(hidden / 'lock', 'w') as lock:  # A file: some network file systems lock no folders.
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      if not os.fstat(lock.fileno()).st_nlink:
+        raise BlockingIOError  # Its holder has just removed it.
+    except BlockingIOError:
+      raise ValueError(f'out={out} is being written by another process.') from None
+    try:
+      folder = hidden / 'whole'
+      shutil.rmtree(folder, ignore_errors=True)
+      folder.mkdir(mode=secret_files.FOLDER)
+      yield folder
+      if out.exists():
+        out.rmdir()
+      folder.replace(out)
+    finally:
+      shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _checked(pool: files.FileExamples, spec: images.ImageSpec) -> Iterator[images.Examples]:
