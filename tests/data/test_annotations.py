@@ -244,3 +244,13 @@ def test_voc_clients_count_pixels_from_zero_or_one_each_for_itself(tmp_path):
   assert corners == {'north': [0, 6], 'south': [0, 5], 'west': [6, 15]}
   assert any('from 0 at 2 clients, where coordinates below 1 occur or none of 1, and from 1 at 1, \'south\'' in note
              for note in found.notes)
+
+
+@pytest.mark.parametrize('boxes', [[], [(0, 3, [0, 0, 30, 30], 1)]])
+def test_training_images_without_a_box_to_learn_from_are_refused(tmp_path, boxes):
+  for name in 'ab':
+    image(tmp_path / f'{name}.png')
+  coco_file(tmp_path / 'train.json', ['a.png'], boxes)
+  coco_file(tmp_path / 'test.json', ['b.png'], [(0, 3, [0, 0, 30, 30])])
+  with pytest.raises(ValueError, match='dataset=coco: no training image has a box to learn from'):
+    build_lib.build(config(tmp_path, partition='iid', num_clients=1), seed=0)

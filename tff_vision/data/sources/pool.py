@@ -72,7 +72,7 @@ class Pool:
     """Returns notes on classes without training examples; `dataset` names the set in errors.
 
     Raises:
-      ValueError: A label is not a class of this data set.
+      ValueError: A label is not a class of this data set, or no training image has a box.
     """
     number = len(self.class_names)
     for split, examples in (('train', self.train), ('test', self.test)):
@@ -85,6 +85,9 @@ class Pool:
         raise ValueError(f'dataset={dataset}: the {split} example {wrong[0]} has the label '
                          f'{label if label.ndim == 0 else label.max()}, outside 0..{number - 1}.')
     y = tagged(self.train, number)
+    if self.spec.labels is labels_lib.Kind.BOXES and not y.any():
+      raise ValueError(f'dataset={dataset}: no training image has a box to learn from; boxes of crowds and difficult '
+                       'ones are not trained on.')
     missing = [str(self.class_names[c]) for c in labels_lib.without_example(y, number, self.spec.labels)]
     return [images.Counted(f'{len(missing)} of {number} classes have no training example: '
                            f'{", ".join(missing[:_LISTED])}{", …" if len(missing) > _LISTED else ""}.')
