@@ -10,6 +10,7 @@ every client-level mechanism at the same budget.
 """
 
 import json
+import math
 import pathlib
 
 from absl import flags
@@ -72,7 +73,7 @@ def _describe(found) -> str:
   if found.unit is Unit.CLIENT:
     lines += [f'  client    {wording.at_most(by_unit["client"], ".4f"):<9} {_CHANGE[run.relation]} client',
               f'  example   {wording.at_most(by_unit["example"], ".4f"):<9} any change of one client\'s examples, so '
-              'of one example']
+              f'of one example{_unbounded(found)}']
   else:
     lines += ['  client    none      a client holds many examples; protect clients with --unit=client',
               f'  example   {wording.at_most(by_unit["example"], ".4f"):<9} {_CHANGE[run.relation]} example']
@@ -80,6 +81,15 @@ def _describe(found) -> str:
     from tff_vision.privacy import mechanism_comparison
     lines += ['', '  ' + mechanism_comparison.saved(run.noise_multiplier, **found.alternatives)]
   return '\n'.join([*lines, *_profile(found)])
+
+
+def _unbounded(found) -> str:
+  """Returns why one example has no bound although its client has one; empty if it has one."""
+  by_unit = found.epsilon_by_unit
+  if math.isfinite(by_unit['example']) or not math.isfinite(by_unit['client']):
+    return ''
+  return (': no bound is found, because such a change removes the client and adds another, for which delta is divided '
+          'by 1 + exp(epsilon)')
 
 
 def _profile(found) -> list[str]:

@@ -46,6 +46,7 @@ def test_hardly_any_noise_is_answered_in_seconds_and_a_tiny_delta_by_renyi():
   assert 1e4 < found['epsilon_pld'] < 1e6
   done = run('--population=100', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1', '--delta=1e-200')
   assert 'epsilon (PLD)  not known' in done.stdout and 'client    inf' not in done.stdout
+  assert 'example   inf       any change of one client\'s examples, so of one example: no bound is found' in done.stdout
 
 
 def test_rounds_for_both_and_fixed_cohorts():
