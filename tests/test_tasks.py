@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import tiny
-from tff_vision import tasks
+from tests import built, tiny
+from tff_vision import configs, tasks
 from tff_vision.data import images
 
 
@@ -61,3 +61,14 @@ def test_a_data_set_without_clients_is_refused():
                                  train=images.ArrayClients(good.test.examples, (), ()))
   with pytest.raises(ValueError, match='hollow'):
     tasks.Task(images=empty, model_builder=tiny.linear, client=tiny.task().client, seed=0)
+
+
+@pytest.mark.parametrize('task, noted', [('embedding', True), ('classification', False)])
+def test_clients_with_one_class_are_noted_where_classes_are_compared(tmp_path, task, noted):
+  x = np.arange(6 * 64).reshape(6, 8, 8).astype(np.uint8)
+  np.savez(tmp_path / 'data.npz', x=x, y=[0, 1, 0, 0, 1, 0], client=list('aabbcc'), x_test=x, y_test=[0, 1] * 3)
+  data = configs.DataConfig(dataset='npz', data_dir=str(tmp_path / 'data.npz'), partition='natural', num_clients=None)
+  made = built.task(configs.ExperimentConfig(data=data, task=configs.TaskConfig(task=task)))
+  found = [note for note in made.images.notes if 'images of one class alone' in note]
+  assert [type(note) for note in found] == [images.Counted] * noted
+  assert not noted or found[0].startswith('1 of 3 clients hold')

@@ -198,6 +198,8 @@ def build_problem(config: configs.ExperimentConfig, images: images_lib.Federated
   """
   images = attacked.attacked(config.attack, images, seed=config.program.seed)
   _refuse_one_class(images, config.task.task)
+  if config.task.task == 'embedding':
+    images = _with_note_on_one_class(images)
   if config.model.initial_model is None:
     return Problem(images=images, learned=objective, model_builder=models.builder(config.model),
                    personal_layers=config.algorithm.kept_layers, notes=tuple(getattr(objective, 'notes', ())))
@@ -220,6 +222,17 @@ def _refuse_one_class(images, task):
   if task == 'classification' and images.spec.labels is labels.Kind.CLASS and len(images.class_names) < 2:
     raise ValueError(f'dataset={images.name} has one class only, {", ".join(map(str, images.class_names))}: '
                      'classification needs two, and task=anomaly learns from one.')
+
+
+def _with_note_on_one_class(images):
+  """Adds a note if clients have nothing to compare, where labels are known without reading images."""
+  if not isinstance(images.train, images_lib.ArrayClients):
+    return images
+  parts = np.split(images.training_labels(), np.cumsum(images.train.sizes)[:-1])
+  alone = sum(len(np.unique(part)) < 2 for part in parts)
+  note = images_lib.Counted(f'{alone} of {len(parts)} clients hold images of one class alone: an embedding learns '
+                            'nothing from them, because it compares classes.')
+  return dataclasses.replace(images, notes=(*images.notes, note)) if alone else images
 
 
 def _surprises(given, images):
