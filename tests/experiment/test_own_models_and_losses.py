@@ -88,6 +88,7 @@ def test_weights_that_the_loss_does_not_reach_stay_as_they_are():
     (lambda labels, logits, more: labels, r'cannot be called as \(labels, logits\)'),
     (lambda labels, logits: logits.numpy().mean(), 'AttributeError: .*numpy'),
     (lambda labels, logits: tf.cast(logits[:, 0], tf.int32), 'must return one floating-point number for each example'),
+    (lambda labels, logits: logits, r'must return one number for each example, found \(37, 3\)'),
     (lambda labels, logits: None, 'None values not supported'),
     (lambda labels, logits: tf.zeros(tf.shape(logits)[0]), 'does not depend on the outputs')])
 def test_losses_that_cannot_be_trained_with_are_refused_in_one_sentence(loss, said):

@@ -241,3 +241,17 @@ def test_that_labels_are_findings_is_told_only_if_test_labels_say_so(tested, mor
       made.ledger()
   else:
     assert made.ledger().epsilon > 0
+
+
+def test_how_classes_are_spelled_follows_from_clients_labels_under_no_promise(tmp_path):
+  lines = ['path,label,split']
+  for number, (label, split) in enumerate([('Left', 'train'), ('left', 'train'), ('b', 'train'), ('b', 'train'),
+                                           ('left', 'test'), ('b', 'test')]):
+    Image.fromarray(np.full((8, 8), 100 + number, np.uint8)).save(tmp_path / f'{number}.png')
+    lines.append(f'{number}.png,{label},{split}')
+  (tmp_path / 'manifest.csv').write_text('\n'.join(lines))
+  made = config_of(tmp_path, label_case='merge')
+  with pytest.raises(ValueError, match='label_case=merge does not go with privacy=example_dp_sgd: how the names'):
+    tv.Experiment.from_config(made).ledger()
+  open_ = dataclasses.replace(made, privacy=configs.PrivacyConfig())
+  assert tv.Experiment.from_config(open_).ledger().epsilon == np.inf

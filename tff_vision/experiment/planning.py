@@ -149,6 +149,10 @@ def check_told(config: configs.ExperimentConfig, images: images_lib.FederatedIma
     raise ValueError(f'dataset={images.name} has {kind} whose range only the clients\' own images tell, and the model '
                      f'would tell it, which privacy={privacy} does not cover: give test images of the same range, or '
                      'say which values are black and white with pixel_range=BLACK,WHITE.')
+  if privacy != 'none' and config.data.label_case == 'merge' and images.counted_classes:
+    raise ValueError(f'label_case=merge does not go with privacy={privacy}: how the names of classes are spelled '
+                     'would follow from the clients\' own labels, and the model\'s files tell it; spell them alike, or '
+                     'name all (class_names, where it is read).')
   if privacy != 'none' and images.deduced:
     raise ValueError(f'dataset={images.name} does not go with privacy={privacy}: only the clients\' own images tell, '
                      f'and the model would, {images.deduced[0]}.')

@@ -151,15 +151,18 @@ def check(loss: tf.keras.losses.Loss, labels: tf.TensorSpec, outputs: tf.TensorS
     with tf.GradientTape() as tape:
       tape.watch(z)
       value = own(y, z)
-    return value, tape.gradient(value, z)
+    return value, tape.gradient(value, z), base.per_example(own)(y, z)
 
   try:
-    value, gradient = tf.function(once).get_concrete_function(labels, outputs).structured_outputs
+    value, gradient, each = tf.function(once).get_concrete_function(labels, outputs).structured_outputs
   except Exception as error:
     raise ValueError(f'{name} fails for {given} with {plugins.reason(error)}') from error
   if value.shape.rank != 0 or not value.dtype.is_floating:
     raise ValueError(f'{name} must return one floating-point number for each example, found {value.dtype.name} '
                      f'{value.shape} after averaging.')
+  # Of masks and findings, each pixel or finding may have a number of its own.
+  if each.shape.num_elements() not in (_BATCH, labels.shape.num_elements()):
+    raise ValueError(f'{name} must return one number for each example, found {each.shape} for {given}.')
   if gradient is None:
     raise ValueError(f'{name} does not depend on the outputs, or cannot be differentiated: nothing would be learned.')
 
