@@ -137,7 +137,7 @@ def outside(y: np.ndarray, num_classes: int) -> np.ndarray:
                            | (number < ignored_box(num_classes - 1))).any(axis=1))
   wrong = (y < 0) | (y >= num_classes)
   if kind.is_spatial:
-    wrong = (wrong & (y != IGNORED)).reshape(len(y), -1).any(axis=1)
+    wrong = (wrong & (y != IGNORED)).any(axis=tuple(range(1, y.ndim)))
   return np.flatnonzero(wrong)
 
 

@@ -30,6 +30,7 @@ def test_masks_count_as_the_classes_that_they_show():
   assert labels.tags(MASKS, 3).tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 1]]
   assert labels.rarest(np.array([[1, 0, 0], [0, 1, 1], [0, 0, 1], [0, 0, 0]])).tolist() == [0, 1, 2, 0]
   assert labels.outside(MASKS, 3).tolist() == [] and labels.outside(MASKS, 2).tolist() == [1, 2]
+  assert labels.outside(MASKS[:0], 3).tolist() == []  # Of a client without an example.
 
 
 def test_masks_of_arrays():
