@@ -208,11 +208,11 @@ def _coco(root, change=None):
 
 def test_crowds_as_texts_are_what_they_say(tmp_path):
   def crowds(value):
-    return lambda content: [one.update(iscrowd=value) for one in content['annotations']]
+    return lambda content: [one.update(iscrowd=value) for one in content['annotations'][:4]]
   for value in ('0', 'false', None, 0):
     found = _build(_coco(tmp_path, crowds(value)), 'coco')
     assert not any('crowds' in note for note in found.notes)
-  assert any('12 boxes are marked as crowds' in note for note in _build(_coco(tmp_path, crowds('1')), 'coco').notes)
+  assert any('4 boxes are marked as crowds' in note for note in _build(_coco(tmp_path, crowds('1')), 'coco').notes)
   _refused("annotation 0 of .*labels.json has iscrowd='maybe'", _coco(tmp_path, crowds('maybe')), 'coco')
 
 
@@ -228,13 +228,14 @@ def test_a_width_that_is_no_number_is_not_read(tmp_path):
   assert len(_build(_coco(tmp_path, lambda content: content['images'][0].update(sides)), 'coco').class_names) == 2
 
 
-def _voc(root, head='', name='{}.png', label='ab', encoding='utf-8', extra=''):
+def _voc(root, head='', name='{}.png', label='ab', encoding='utf-8', extra='', extras=N):
   for folder in ('JPEGImages', 'Annotations', 'ImageSets/Main'):
     (root / folder).mkdir(parents=True, exist_ok=True)
   for number, data in enumerate(PNG):
     (root / f'JPEGImages/{number}.png').write_bytes(data)
     (root / f'Annotations/{number}.xml').write_bytes(
-        f'{head}<annotation><filename>{name.format(number)}</filename><object><name>{label[number % 2]}</name>{extra}'
+        f'{head}<annotation><filename>{name.format(number)}</filename><object><name>{label[number % 2]}</name>'
+        f'{extra if number < extras else ""}'
         '<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>4</xmax><ymax>5</ymax></bndbox></object></annotation>'
         .encode(encoding))
   return root
@@ -254,8 +255,8 @@ def test_a_copied_annotation_does_not_count_for_the_image_it_was_copied_from(tmp
 
 
 def test_difficult_in_words_and_lists_with_suffixes(tmp_path):
-  _voc(tmp_path, extra='<difficult>True</difficult>')
-  assert any('12 boxes are marked' in note for note in _build(tmp_path, 'voc').notes)
+  _voc(tmp_path, extra='<difficult>True</difficult>', extras=4)
+  assert any('4 boxes are marked' in note for note in _build(tmp_path, 'voc').notes)
   _voc(tmp_path)
   (tmp_path / 'ImageSets/Main/train.txt').write_bytes('\n'.join(f'{i}.png' for i in range(9)).encode() + b'\n\xe9\n')
   (tmp_path / 'ImageSets/Main/test.txt').write_text('9.png\n10.png\n')
