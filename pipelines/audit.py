@@ -131,7 +131,7 @@ def _show(found, ledger):
   if found['canaries']:
     canaries = found['canaries']
     print(f'{"canaries, one known round or step: epsilon":<44}{canaries["epsilon"]:>12.3f}'
-          f'{canaries["epsilon_theory"]:>12.3f}')
+          f'{wording.at_most(canaries["epsilon_theory"]):>12}')
     print(f'{"  exceeded with 99.95 % confidence":<44}{wording.at_least(canaries["epsilon_low"]):>12}')
   for name, everyone, per_client in membership_of_run.made(found):
     print(f'{f"membership by {name}: epsilon at least":<44}{wording.at_least(everyone["epsilon_low"]):>12}'

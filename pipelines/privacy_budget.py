@@ -64,8 +64,7 @@ def _describe(found) -> str:
   by_unit = found.epsilon_by_unit
   lines = [
       f'{wording.counted(run.rounds, "round")}, {run.cohort_size} of {run.population} {records} a round, '
-      f'sampling {run.sampling}{run.sizes.describe()}, '
-      f'noise multiplier {run.noise_multiplier:.6g}', '',
+      f'sampling {run.sampling}{run.sizes.describe()}, noise multiplier {run.noise_multiplier:.6g}', '',
       f'  epsilon (PLD)  {pld}', f'  epsilon (RDP)  {wording.at_most(found.epsilon_rdp, ".4f")}',
       f'  delta          {wording.at_most(found.delta, ".3g")}',
       f'  relation       {run.relation}: {_CHANGE[run.relation]} {found.unit}',
@@ -101,11 +100,11 @@ def _profile(found) -> list[str]:
       f'{wording.at_most(epsilon, ".3g")}: {wording.at_most(delta, ".2g")}'
       for epsilon, delta in zip(profile.epsilon[::20], profile.delta[::20], strict=True))]
   exact = 'exact' if profile.mu_exact else f'up to delta {profile.mu_slack:.2g}'
-  lines.append(f'  mu (Gaussian)     {profile.mu:.4f}, {exact}')
+  lines.append(f'  mu (Gaussian)     {wording.at_most(profile.mu, ".4f")}, {exact}')
   for bound, unit in ((profile.true_positive_rate, found.unit),
                       (profile.true_positive_rate_example or {}, Unit.EXAMPLE)):
-    lines += [f'  best attack       finds {100 * power:.3g} % of members at {100 * alarms:g} % false alarms, '
-              f'{unit} level' for alarms, power in bound.items()]
+    lines += [f'  best attack       finds {wording.at_most(100 * power, ".3g")} % of '
+              f'members at {100 * alarms:g} % false alarms, {unit} level' for alarms, power in bound.items()]
   return [*lines, *([f'  warning           {profile.warning}'] if profile.warning else [])]
 
 
@@ -114,7 +113,7 @@ def _as_table(found, cells) -> str:
   noises = list(dict.fromkeys(noise for noise, _, _ in cells))
   epsilons = {(noise, cohort): epsilon for noise, cohort, epsilon in cells}
   lines = ['', f'  epsilon (RDP) after {wording.counted(found.releases.rounds, "round")}, '
-           f'by noise multiplier and cohort size',
+           'by noise multiplier and cohort size',
            '  noise     ' + ''.join(f'{cohort:>10}' for cohort in cohorts)]
   for noise in noises:
     lines.append(f'  {noise:<10.4g}' + ''.join(f'{wording.at_most(epsilons[noise, cohort]):>10}' for cohort in cohorts))

@@ -15,7 +15,7 @@ def show_progress(record: Mapping[str, Any]) -> None:
   """
   shown = {**record.get('train', {}), **{f'test {name}': value for name, value in record.get('evaluation', {}).items()},
            **record.get('privacy', {})}
-  text = lambda name, value: wording.at_most(value, '.4g') if name.startswith('epsilon') else f'{value:.4g}'
+  text = lambda name, value: wording.at_most(value, '.4g') if wording.is_promise(name) else f'{value:.4g}'
   numbers = '  '.join(f'{name} {text(name, value)}' for name, value in shown.items()
                       if isinstance(value, (int, float)) and not isinstance(value, bool))
   sys.stdout.write(f'round {record["round"]}  {numbers}\n')

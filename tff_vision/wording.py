@@ -2,14 +2,23 @@
 
 import decimal
 import math
+import re
 
 # A bound that is a whole number but for the last bits of a double is that number.
 _PRECISION = 12
+_MOST_DIGITS = 400  # More than the largest double has before the point, with those after it.
+# How keys of a report and their labels name a stated epsilon or delta.
+_PROMISE = re.compile('(.*: )?(ε|δ|delta|(smallest[_ ])?epsilon([_ ]rdp)?)')
 
 
 def counted(number: int, noun: str) -> str:
   """Returns a number with its noun: `1 client`, `12,000 clients`; `noun` is a singular that takes an s."""
   return f'{number:,} {noun}{"" if number == 1 else "s"}'
+
+
+def is_promise(name: str) -> bool:
+  """Returns whether a number of this name, a key of a report or its label, is a stated epsilon or delta: a bound."""
+  return _PROMISE.fullmatch(name) is not None
 
 
 def at_most(bound: float, form: str = '.3f') -> str:
@@ -33,4 +42,5 @@ def _rounded(bound, form, rounding):
   digits = int(form[1:-1])
   if form[-1] == 'g':
     return format(float(decimal.Context(prec=digits, rounding=rounding).create_decimal(number)), form)
-  return format(number.quantize(decimal.Decimal(1).scaleb(-digits), rounding=rounding), form)
+  exponent = decimal.Decimal(1).scaleb(-digits)
+  return format(number.quantize(exponent, rounding=rounding, context=decimal.Context(prec=_MOST_DIGITS)), form)

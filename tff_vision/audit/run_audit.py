@@ -198,18 +198,16 @@ def begin(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.Pri
 
 def _sentence(found):
   """Returns the canaries' result as a sentence."""
-  sure = f'{100 * found["confidence"]:g} % confidence'
+  shown = (f'epsilon above {wording.at_least(found["epsilon_low"])} at delta {wording.at_most(found["delta"], ".2g")} '
+           f'with {100 * found["confidence"]:g} % confidence')
   promised = f'the ledger says {wording.at_most(found["epsilon"])} at that delta'
   who = f'{found["canaries"]} canaries, each a {found["unit"]}' if found['unit'] == 'client' else (
       f'{found["canaries"]} canaries, each an {found["unit"]}')
   if found['broken']:
-    return (f'BROKEN: the audit by {who}, shows epsilon above {wording.at_least(found["epsilon_low"])} at '
-            f'delta {wording.at_most(found["delta"], ".2g")} '
-            f'with {sure}, and {promised}; seen by the observer «{found["seen_by"]}». Trust no number of this run.')
-  return (f'audit: {who}, show epsilon above {wording.at_least(found["epsilon_low"])} at '
-            f'delta {wording.at_most(found["delta"], ".2g")} with {sure}, and '
-          f'{promised}; so many canaries show at most {found["ceiling"]:.3f}, and what they do not show may be there '
-          'all the same.')
+    return (f'BROKEN: the audit by {who}, shows {shown}, and {promised}; seen by the observer «{found["seen_by"]}». '
+            'Trust no number of this run.')
+  return (f'audit: {who}, show {shown}, and {promised}; so many canaries show at most {found["ceiling"]:.3f}, and what '
+          'they do not show may be there all the same.')
 
 
 def _schedule(plan):

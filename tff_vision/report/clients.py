@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from tff_vision import wording
 from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.data import images as images_lib
 from tff_vision.learning import evaluation
@@ -125,5 +126,5 @@ def figure(report: Mapping, who: Clients) -> chart.Figure | None:
 
 
 def _note(facts):
-  return ''.join(f', {name} {numbers.upper(value)}' if numbers.is_promise(name) else f', {numbers.plain(value)} {name}'
+  return ''.join(f', {name} {numbers.upper(value)}' if wording.is_promise(name) else f', {numbers.plain(value)} {name}'
                  for name, value in facts.items())

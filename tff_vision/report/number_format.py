@@ -5,7 +5,6 @@ Text from outside (class names, folders, notes) is escaped here or by the templa
 """
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 
 import markupsafe
@@ -13,7 +12,6 @@ import markupsafe
 from tff_vision import wording
 from tff_vision.report import declared
 
-_PROMISE = re.compile('(.*: )?(ε|δ|delta|(smallest[_ ])?epsilon([_ ]rdp)?)')
 MISSING = '—'
 MAX_LISTED = 12
 _LABELS = {
@@ -69,14 +67,11 @@ def plain(value: object) -> str:
   return str(value)
 
 
-def is_promise(name: str) -> bool:
-  """Returns whether a number of this name, a key of the report or its label, is a stated ε or δ: an upper bound."""
-  return _PROMISE.fullmatch(name) is not None
-
-
 def upper(value: object) -> str:
   """Returns an upper bound, as a stated ε is: as `plain` does, but rounded to no less."""
-  return plain(float(wording.at_most(value, '.3g')) if is_finite(value) else value)
+  if not is_finite(value):
+    return plain(value)
+  return plain(float(wording.at_most(value, '.0f' if _is_large(value) else '.3g')))
 
 
 def _plain_float(value: float) -> str:
@@ -84,9 +79,14 @@ def _plain_float(value: float) -> str:
     return 'not a number'
   if math.isinf(value):
     return '∞' if value > 0 else '−∞'
-  if 1e3 <= abs(value) < 1e15:
+  if _is_large(value):
     return f'{value:,.0f}'
   return f'{value:.3g}'
+
+
+def _is_large(value):
+  """Returns whether people read a number of this size without digits after the point."""
+  return 1e3 <= abs(value) < 1e15
 
 
 def percent(value: float) -> str:
@@ -104,7 +104,7 @@ def size(number_of_bytes: float) -> str:
 def metric_text(metric: str | declared.Metric, value: object) -> str:
   """Returns a metric's value as text: shares in percent, others (loss, AUC, ...) as numbers; `metric` may be a name."""
   known = declared.named(metric) if isinstance(metric, str) else metric
-  if is_promise(known.name):
+  if wording.is_promise(known.name):
     return upper(value)
   return percent(value) if is_finite(value) and known.percent else plain(value)
 
@@ -128,7 +128,7 @@ def data(value: object, text: str | None = None) -> markupsafe.Markup:
 
 def named(name: str, value: object) -> markupsafe.Markup:
   """Returns a number of this name as HTML; a stated ε as the bound that it is."""
-  return bound(value) if is_promise(name) else data(value)
+  return bound(value) if wording.is_promise(name) else data(value)
 
 
 def bound(value: object) -> markupsafe.Markup:

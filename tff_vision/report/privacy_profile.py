@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from tff_vision import wording
 from tff_vision.accounting.conditions import Unit
 from tff_vision.accounting.ledger import Ledger, Statement, of_report
 from tff_vision.accounting.ledger_parts import Profile
@@ -19,11 +20,11 @@ def rows(profile: Profile, *, unit: Unit) -> list[tuple[str, float, str]]:
   exact = 'exactly' if profile.mu_exact else f'but for a probability of {numbers.plain(profile.mu_slack)}'
   found = [(f'δ at ε = {numbers.upper(epsilon)}', delta, numbers.upper(delta)) for epsilon, delta in zip(
       profile.epsilon[::_SHOWN], profile.delta[::_SHOWN], strict=True)]
-  found.append((f'μ of Gaussian differential privacy, {exact}', profile.mu, numbers.plain(profile.mu)))
+  found.append((f'μ of Gaussian differential privacy, {exact}', profile.mu, numbers.upper(profile.mu)))
   for bound, whose in ((profile.true_positive_rate, _one(unit)),
                        (profile.true_positive_rate_example or {}, 'one example, whose client is promised it')):
     found += [(f'best test of membership of {whose}: members found at {100 * alarms:g} % false alarms, at most',
-               power, f'{100 * power:.3g} %') for alarms, power in bound.items()]
+               power, f'{wording.at_most(100 * power, ".3g")} %') for alarms, power in bound.items()]
   return found
 
 
@@ -82,7 +83,7 @@ def figure(ledger: Ledger, found: Mapping[str, float]) -> chart.Figure:
         f'ε = {numbers.upper(float(e))}, δ = {numbers.upper(float(d))}' for e, d in positive])]
     if ledger.delta:
       curve.append(marks.Line(xs=[ledger.epsilon], ys=[ledger.delta], look='second', dots=True, name='stated', texts=[
-          f'ε = {numbers.upper(ledger.epsilon)}, δ = {numbers.plain(ledger.delta)}']))
+          f'ε = {numbers.upper(ledger.epsilon)}, δ = {numbers.upper(ledger.delta)}']))
       keys.append(chart.Key(look='second', name='ε and δ as stated', kind='dot'))
     panels.insert(0, chart.Panel(
         title='The privacy profile δ(ε)', marks=curve, x=axes.numeric(epsilons, label='ε'),
