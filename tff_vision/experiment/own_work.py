@@ -90,7 +90,7 @@ class OwnWork:
         self.secure_sum, self.plan, functools.partial(
             learning_process.around, self.learner.client_work, self.learner.keras_model, server=self.server),
         tells=self.learner.tells, place=place, aggregation=self.aggregator, rounds=self.rounds)
-    assembly.require_executable(process, place)
+    assembly.require_executable(process, self.aggregator, place)
     hidden = secured.describe(
         self.secure_sum, self.plan, clients=self.participation.cohort_size, tells=self.learner.tells,
         parameters_count=sum(weight.shape.num_elements() for weight in self.learner.keras_model().trainable_weights),
