@@ -19,6 +19,8 @@ docs/explanation/privacy.md has both.
 import dataclasses
 import os
 import pathlib
+import signal
+import sys
 import tempfile
 
 from absl import flags
@@ -42,6 +44,7 @@ _RANDOM_RUNS = flags.DEFINE_float(
     'random_runs', None, 'Run a random number of random cells, of this mean, and keep nothing but the best model: its '
     'epsilon covers the choice.')
 _PARALLEL = flags.DEFINE_integer('parallel', 1, 'Runs at a time; one needs two cores and about 2 GB of memory.')
+_HIDDEN = 'hidden-'  # How the folder's name begins in which the runs of a choice lie.
 
 
 def main() -> None:
@@ -111,7 +114,9 @@ def _wipe(folder, swept):
 def _choose(folder, made, launch_config):
   """Shows the best model of a random number of runs and the privacy cost of the choice; all else stays hidden."""
   if folder.exists() and any(folder.iterdir()):
-    raise ValueError(f'run_dir={str(folder)!r} is not empty: a choice is made in one go, in a folder of its own.')
+    left = [path.name for path in folder.glob(f'{_HIDDEN}*')]
+    raise ValueError(f'run_dir={str(folder)!r} is not empty: a choice is made in one go, in a folder of its own.' + (
+        f' {left[0]} is what a choice that was killed has left; nobody may look at its runs: delete it.' if left else ''))
   for cell in made:
     installed.require(cell.config.data)
   from tff_vision.experiment import choice as choice_lib
@@ -123,7 +128,8 @@ def _choose(folder, made, launch_config):
   drawn = [dataclasses.replace(made[cell], name=str(number)) for number, cell in enumerate(choice.draw())]
   print('Runs as many cells as were drawn; their number and what becomes of each is told nobody.', flush=True)
   folder.mkdir(parents=True, exist_ok=True)
-  with tempfile.TemporaryDirectory(dir=folder, prefix='hidden-') as hidden:
+  signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # As an exception: what is hidden is deleted.
+  with tempfile.TemporaryDirectory(dir=folder, prefix=_HIDDEN) as hidden:
     hidden = pathlib.Path(hidden)
     cells.Runner(hidden, launch_config, parallel=_PARALLEL.value, cells=len(drawn), say=lambda text: None,
                  charged=False).run(drawn)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import signal
 import time
 import types
 
@@ -102,6 +103,24 @@ def test_the_best_of_a_random_number_of_runs_is_all_that_is_kept(run_pipeline, t
   assert found['chosen']['noise_multiplier'] in (20, 25) and 'done' not in done.out
   done = run_pipeline('sweep', *arguments)
   assert done.code == 1 and 'is not empty' in done.err
+
+
+def test_a_choice_that_is_ended_leaves_none_of_its_runs(run_pipeline, tmp_path):
+  folder = tmp_path / 'sweep'
+  arguments = [*TINY, '--model=linear', '--num_clients=3', '--rounds=200', '--privacy=local_dp', '--clip_norm=1',
+               '--delta=0.01', '--noise_multiplier=30', f'--run_dir={folder}', '--grid=noise_multiplier=20,25',
+               '--random_runs=5']
+  process = forked.Process(['-m', 'pipelines.sweep', *arguments], out=tmp_path / 'out', err=tmp_path / 'out')
+  deadline = time.monotonic() + 200
+  while not list(folder.glob('hidden-*/*')) and process.poll() is None and time.monotonic() < deadline:
+    time.sleep(0.05)
+  assert list(folder.glob('hidden-*/*')), (tmp_path / 'out').read_text()
+  os.kill(process.pid, signal.SIGTERM)
+  process.wait()
+  assert not list(folder.iterdir()) and not _in_use(folder)
+  (folder / 'hidden-killed').mkdir()
+  done = run_pipeline('sweep', *arguments)
+  assert done.code == 1 and 'hidden-killed is what a choice that was killed has left' in done.err
 
 
 def test_mistakes_are_one_sentence(run_pipeline, tmp_path):
