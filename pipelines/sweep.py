@@ -116,7 +116,8 @@ def _choose(folder, made, launch_config):
   if folder.exists() and any(folder.iterdir()):
     left = [path.name for path in folder.glob(f'{_HIDDEN}*')]
     raise ValueError(f'run_dir={str(folder)!r} is not empty: a choice is made in one go, in a folder of its own.' + (
-        f' {left[0]} is what a choice that was killed has left; nobody may look at its runs: delete it.' if left else ''))
+        f' {left[0]} is what a choice that was killed has left. Nobody may look at its runs: delete it.' if left
+        else ''))
   for cell in made:
     installed.require(cell.config.data)
   from tff_vision.experiment import choice as choice_lib

@@ -229,7 +229,7 @@ def _with_note_on_one_class(images):
   if not isinstance(images.train, images_lib.ArrayClients):
     return images
   parts = np.split(images.training_labels(), np.cumsum(images.train.sizes)[:-1])
-  alone = sum(len(np.unique(part)) < 2 for part in parts)
+  alone = sum(len(np.unique(part)) == 1 for part in parts)  # A client may hold no image.
   note = images_lib.Counted(f'{alone} of {len(parts)} clients hold images of one class alone: an embedding learns '
                             'nothing from them, because it compares classes.')
   return dataclasses.replace(images, notes=(*images.notes, note)) if alone else images

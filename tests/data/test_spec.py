@@ -19,10 +19,10 @@ def test_a_spec_says_what_examples_are_and_refuses_others():
         examples.x.shape[1:], examples.x.dtype, examples.y.shape[1:], examples.y.dtype)
     nothing = spec.no_examples()
     assert len(nothing) == 0 and not spec.difference(nothing) and not spec.difference(examples)
-    assert spec.stored_pixels.white == (255 if examples.x.dtype == np.uint8 else 1)
+    assert spec.stored.white == (255 if examples.x.dtype == np.uint8 else 1)
     drawn = spec.drawn(50)
     assert drawn.dtype == spec.dtype and drawn.shape == (50, 4, 3, 1)
-    white = spec.stored_pixels.white
+    white = spec.stored.white
     assert 0 <= drawn.min() < 0.1 * white and 0.9 * white < drawn.max() <= white
     np.testing.assert_array_equal(drawn, spec.drawn(50))
   grey = images.ImageSpec(shape=(4, 3, 1), dtype=np.uint8, class_names=['a', 'b'])

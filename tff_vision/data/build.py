@@ -69,7 +69,7 @@ def _augmented(found, config):
   if not augmentation_lib.of(config).changes:
     return found
   preprocessing = dataclasses.replace(found.preprocessing, augmentation=_augmentation(
-      config, found.preprocessing, found.spec.stored_pixels, found.spec.dtype))
+      config, found.preprocessing, found.spec.stored, found.spec.dtype))
   return dataclasses.replace(found, preprocessing=preprocessing)
 
 
@@ -225,7 +225,7 @@ def _preprocessing(pool, config):
   """Returns the preprocessing of a pool, with mean and deviation of its images if it needs them, and notes."""
   chosen = chosen_preprocessing(pool.preprocessing, config, shape=pool.train.shape, stored=pool.stored)
   chosen = dataclasses.replace(chosen, augmentation=_augmentation(
-      config, chosen, pool.spec.stored_pixels, pool.spec.dtype))
+      config, chosen, pool.spec.stored, pool.spec.dtype))
   if has_constants(chosen, pool.train.shape):
     return chosen, ()
   sample = np.unique(np.linspace(0, len(pool.train) - 1, _MOMENTS_FROM).astype(np.int64))

@@ -179,11 +179,6 @@ class ImageSpec:
     """Whether an image has findings rather than one class, a mask or boxes."""
     return self.labels is labels_lib.Kind.FINDINGS
 
-  @property
-  def stored_pixels(self) -> StoredPixels:
-    """The stored values of the black and white of files, which are the range of values."""
-    return self.stored
-
   def no_examples(self) -> Examples:
     """Returns an empty set of examples of this kind."""
     return Examples(np.zeros((0, *self.shape), self.dtype), np.zeros((0, *self.label_shape), self.label_dtype))
@@ -191,7 +186,7 @@ class ImageSpec:
   def drawn(self, count: int) -> np.ndarray:
     """Returns `count` images of random pixels in the range of values, always the same ones: stored [count, h, w, c]."""
     rng = np.random.default_rng(seeds.derive(0, 'drawn images'))
-    black, white = self.stored_pixels.black, self.stored_pixels.white
+    black, white = self.stored.black, self.stored.white
     unit = rng.random((count, *self.shape))
     pixels = unit if black is None or white is None else black + unit * (white - black)
     return (np.round(pixels) if self.dtype == np.uint8 else pixels).astype(self.dtype)

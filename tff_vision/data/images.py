@@ -171,7 +171,7 @@ class FederatedImages:
 
     Without test images, those that the type of pixels tells count as known.
     """
-    stored, x = self.spec.stored_pixels, self.test.examples.x
+    stored, x = self.spec.stored, self.test.examples.x
     if stored.deduced is None:
       return False
     if self.spec.dtype.kind == 'f' and stored.window is None:
@@ -191,7 +191,7 @@ class FederatedImages:
   @property
   def stored_pixels(self) -> StoredPixels:
     """The stored values of the black and white of files."""
-    return self.spec.stored_pixels
+    return self.spec.stored
 
   @property
   def multi_label(self) -> bool:

@@ -71,7 +71,7 @@ def spec_of(schema: plan_lib.Schema) -> images_lib.ImageSpec:
 def schema_of(images: images_lib.FederatedImages, *, task: str = 'classification') -> plan_lib.Schema:
   """Returns the schema of images that are at hand, for a plan over clients that have the same kind."""
   spec, made = images.spec, images.preprocessing
-  stored = spec.stored_pixels
+  stored = spec.stored
   if stored.black is None or stored.white is None:
     raise ValueError(f'the range of the stored pixels of dataset {images.name} is not known.')
   return plan_lib.Schema(

@@ -208,7 +208,7 @@ def _written(plan, site, table, spec, out):
         for split in site_manifest.SPLITS:
           mine = np.flatnonzero((table.client == number) & (table.split == split))
           path = folder / records.file_name(number, split)
-          pool = files.FileExamples(table.paths[mine], table.y[mine], spec.shape, spec.stored_pixels)
+          pool = files.FileExamples(table.paths[mine], table.y[mine], spec.shape, spec.stored)
           records.write_parts(path, _checked(pool, spec))
           digests[path.name] = site_manifest.digest_of(path)
           counts[split], patients[split] = len(mine), len(set(table.group[mine].tolist()))

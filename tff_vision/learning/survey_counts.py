@@ -89,7 +89,7 @@ class Survey:
             tf.math.divide_no_nan(intensity, tf.reduce_sum(intensity)))
 
   def _of_batch(self, x, y):
-    black, white = self.spec.stored_pixels.black, self.spec.stored_pixels.white
+    black, white = self.spec.stored.black, self.spec.stored.white
     pixels = (tf.cast(x, tf.float64) - black) / (white - black)
     outside = tf.logical_or(pixels < 0, pixels > 1) | tf.math.is_nan(pixels)
     pixels = tf.clip_by_value(tf.where(tf.math.is_nan(pixels), tf.zeros_like(pixels), pixels), 0.0, 1.0)

@@ -45,8 +45,8 @@ def table(report: Mapping[str, Any], names: Sequence[str]) -> tables.Table | Non
   rows = [[names[place], numbers.metric(metric, values[place]) if found['rounds'] else numbers.MISSING,
            numbers.data(round(values[place] / given, 4)) if has_shares else numbers.MISSING] for place in order]
   gained = 'what it added to' if metric.higher_is_better else 'what it took off'
+  without = found.get('rounds_without_values')
   left_out = (f'; left out: {wording.counted(without, "round")} in which {metric.label} of some coalition is not a '
-              'number') if (
-      without := found.get('rounds_without_values')) else ''
+              'number' if without else '')
   return tables.Table(caption=f'What each client contributed: {found.get("method", "")}{left_out}',
                       header=['client', f'{gained} {metric.label}', 'share of the whole'], rows=rows)
