@@ -39,3 +39,11 @@ def test_findings_and_other_tasks_are_left_alone():
   assert _said(y=np.zeros((4, 2), np.float32), loss=0.7) == ''
   assert _said(equal_error_rate=0.5) == ''
   assert _said(y=np.zeros(4, np.int32), accuracy=1.0, loss=0.0) == ''
+
+
+def test_a_small_test_set_is_not_said_to_show_more_than_it_can():
+  """Of 8 images, 5 right are less than two deviations more than the 3 that naming the commonest class gets right."""
+  said = _said(y=np.array([0, 0, 0, 1, 1, 1, 2, 2], np.int32), accuracy=0.625, loss=1.2)
+  assert said.startswith(
+      'the model has learned nothing that 8 test images can show: naming the commonest class gives an accuracy of '
+      '0.3750, the model\'s of 0.6250 is not clearly higher, and its loss is no better than chance.')

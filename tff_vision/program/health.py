@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tff_vision import configs
+from tff_vision import configs, wording
 from tff_vision.data import images as images_lib
 
 # A model that knows only the shares of the classes has a loss equal to their entropy. A loss slightly below the entropy
@@ -48,6 +48,7 @@ def _learned_nothing(evaluation, y, rate):
   chance = commonest + 2 * math.sqrt(commonest * (1 - commonest) / len(y))
   if evaluation['accuracy'] > chance or evaluation.get('loss', math.inf) < _KNOWS_SHARES_ONLY * entropy:
     return ''
-  return (f'the model has learned nothing: an accuracy of {evaluation["accuracy"]:.4f} is what naming the commonest '
-          f'class gives ({commonest:.4f}), and the loss is no better than chance. Try another client_learning_rate '
-          f'({rate:g}), more rounds, preprocess=standardize, or another model.')
+  return (f'the model has learned nothing that {wording.counted(len(y), "test image")} can show: naming the commonest '
+          f'class gives an accuracy of {commonest:.4f}, the model\'s of {evaluation["accuracy"]:.4f} is not clearly '
+          f'higher, and its loss is no better than chance. Try another client_learning_rate ({rate:g}), more rounds, '
+          'preprocess=standardize, or another model.')
