@@ -88,8 +88,9 @@ def _introduce(runtime, config, cohort_size, progress_shown, planned):
   progress_shown.metrics = [one.name for one in metric.shown(metric.of(task.objective), task.objective.metric)]
   model = task.keras_model()
   print(f'{images.name}: {wording.counted(len(images.train), "client")}, '
-        f'{wording.counted(len(images.test.examples), "test image")}, {len(images.class_names)} classes, model '
-        f'{model.name} of {model.count_params():,} parameters.')
+        f'{wording.counted(len(images.test.examples), "test image")}, '
+        f'{wording.counted(len(images.class_names), "class")}, model {model.name} of '
+        f'{wording.counted(model.count_params(), "parameter")}.')
   print(f'clients: {_executors(runtime)}.')
   shown = config.show_training_data or planned.plan.releases_exact_metrics
   if len(images.train) < cohort_size:

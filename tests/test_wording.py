@@ -33,6 +33,7 @@ def test_by_hand(bound, form, upper, lower):
 def test_counts_have_their_nouns():
   assert [wording.counted(number, 'client') for number in (0, 1, 2, 12000)] == [
       '0 clients', '1 client', '2 clients', '12,000 clients']
+  assert [wording.counted(number, 'class') for number in (1, 2)] == ['1 class', '2 classes']
 
 
 def test_pages_round_a_stated_epsilon_up_and_a_metric_to_the_nearest():

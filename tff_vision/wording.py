@@ -12,8 +12,8 @@ _PROMISE = re.compile('(.*: )?(ε|δ|delta|(smallest[_ ])?epsilon([_ ]rdp)?)')
 
 
 def counted(number: int, noun: str) -> str:
-  """Returns a number with its noun: `1 client`, `12,000 clients`; `noun` is a singular that takes an s."""
-  return f'{number:,} {noun}{"" if number == 1 else "s"}'
+  """Returns a number with its noun: `1 client`, `12,000 clients`, `2 classes`; `noun` is a singular of that kind."""
+  return f'{number:,} {noun}' + ('' if number == 1 else 'es' if noun.endswith('s') else 's')
 
 
 def is_promise(name: str) -> bool:

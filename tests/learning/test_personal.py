@@ -190,6 +190,12 @@ def test_personal_layers_that_do_not_fit_are_named(layers, part):
     personal_layers.masks(two_layers((4, 4, 1), 3), layers)
 
 
+def test_a_model_of_one_layer_has_nothing_to_share_unless_a_layer_is_named():
+  one = tf.keras.Sequential([tf.keras.layers.Input((2,)), tf.keras.layers.Dense(3, name='only')])
+  with pytest.raises(ValueError, match=r'^personal_layers is not given, which makes all layers .* \(only\): nothing'):
+    personal_layers.masks(one, '')
+
+
 @pytest.mark.parametrize('settings', [
     {'algorithm': configs.AlgorithmConfig(algorithm='fedrep'), 'client': configs.ClientConfig(client_epochs=1)},
     {'algorithm': configs.AlgorithmConfig(algorithm='ifca'), 'server': configs.ServerConfig(server_optimizer='adam')},

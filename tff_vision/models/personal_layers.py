@@ -43,8 +43,9 @@ def masks(model: tf.keras.Model, layers: str) -> Masks:
   trainable = tuple(weight.ref() in own for weight in model.trainable_weights)
   if all(trainable):
     names = ', '.join(dict.fromkeys(layer.name for layer in found))
-    raise ValueError(f'personal_layers={layers!r} makes all layers with weights personal ({names}): nothing would be '
-                     'shared; name fewer, or choose a model of more layers.')
+    said = f'personal_layers={layers}' if layers else 'personal_layers is not given, which'
+    raise ValueError(f'{said} makes all layers with weights personal ({names}): nothing would be shared; name fewer, '
+                     'or choose a model of more layers.')
   moving = {weight.ref() for layer in batch_normalisations(found) for weight in layer.non_trainable_weights}
   return Masks(trainable, tuple(weight.ref() in moving for weight in model.non_trainable_weights))
 

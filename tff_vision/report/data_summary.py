@@ -83,7 +83,8 @@ def table(described: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
           f'{wording.counted(described["clients_with_test_examples"], "client")} with some of their own')
   unseen = f'{described["unseen_clients"]} with {wording.counted(described["unseen_examples"], "example")}'
   return [
-      ('images', 'x'.join(map(str, described['image_shape'])) + f', {len(described["classes"])} classes'),
+      ('images', f'{"x".join(map(str, described["image_shape"]))}, '
+                 f'{wording.counted(len(described["classes"]), "class")}'),
       ('clients', f'{described["clients"]} with {described["train_examples"]:,} training examples'),
       ('examples of a client', numbers('examples_per_client', ',.0f')),
       ('labels of a client', numbers('labels_per_client', '.0f')),
