@@ -7,6 +7,8 @@ client and some images of a few: a page (FILE.html, as report.html has them) or 
 Flags of pipelines.train are accepted, so that its flagfiles describe their data.
 """
 
+import dataclasses
+
 from absl import flags
 
 from flags import data_flags, experiment_flags, program_flags
@@ -22,15 +24,17 @@ def main() -> None:
   installed.require(config.data)
 
   from tff_vision.data import build
+  from tff_vision.export import model_card
   from tff_vision.report import data_page, data_picture, data_summary
   images = build.build(config.data, seed=config.program.seed)
   counts = data_summary.label_counts(images)
-  described = {'partition': config.data.partition} | data_summary.describe(images, counts, seed=config.program.seed)
-  print(f'{images.name}, partition={config.data.partition}')
+  how = model_card.partition(dataclasses.asdict(config.data))
+  title = images.name if how is None else f'{images.name}, partition={how}'
+  described = {'partition': how} | data_summary.describe(images, counts, seed=config.program.seed)
+  print(title)
   for name, text in data_summary.table(described):
     print(f'{name:>26}  {text}')
   if _PICTURE.value:
-    title = f'{images.name}, partition={config.data.partition}'
     if _PICTURE.value.lower().endswith('.html'):
       data_page.write_html(_PICTURE.value, images, described, title=title)
     else:

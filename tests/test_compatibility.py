@@ -89,6 +89,14 @@ def test_what_was_refused_before_the_catalogue_is_refused_and_nothing_else():
      'noise.'),
     (('algorithm=feddyn', 'proximal_strength=0.5'),
      'proximal_strength=0.5 has no effect with algorithm=feddyn; it is read by algorithm=fedprox or fednova.'),
+    (('dataset=digits', 'corrupt_images=skip'), 'corrupt_images=skip has no effect with dataset=digits; it is read by '
+     'dataset=coco or folder or leaf or medical_mnist or parquet or voc or webdataset.'),
+    (('dataset=idx', 'label_case=merge'), 'label_case=merge has no effect with dataset=idx; it is read by '
+     'dataset=folder or leaf or npz or parquet or voc or webdataset.'),
+    (('dataset=npz', 'finding_separator=;'), 'finding_separator=; has no effect with dataset=npz; it is read by '
+     'dataset=folder or leaf or parquet or webdataset.'),
+    (('dataset=idx', 'test_fraction=0.4'), 'test_fraction=0.4 has no effect with dataset=idx; it is read by '
+     'dataset=coco or digits or folder or leaf or medical_mnist or npz or parquet or voc or webdataset.'),
     (('compression=top_k', 'data_placement=worker'),
      'compression=top_k does not go with data_placement=worker: what a client has not sent yet travels with its '
      'examples.'),
@@ -144,6 +152,17 @@ def test_so_does_one_that_a_reference_stands_for(tmp_path, monkeypatch):
                                   secure=configs.SecureConfig(secure_sum='masks'))
   with pytest.raises(ValueError, match='model=wide_models:build does not go with secure_sum=masks: its updates are'):
     made.check_references()
+
+
+def test_a_function_of_ones_own_may_read_every_setting_of_the_data():
+  given = {'pixel_range': '0,16', 'test_fraction': 0.3, 'label_case': 'keep', 'max_boxes': 3, 'image_column': 'x'}
+  assert configs.DataConfig(dataset='my_data:images', **given).max_boxes == 3
+
+
+def test_several_values_are_written_as_a_flag_takes_them():
+  with pytest.raises(ValueError, match='^class_weights=1.0,2.0 has no effect with task=embedding; it is read by'):
+    task = configs.TaskConfig(task='embedding', class_weights=(1, 2))
+    configs.ExperimentConfig(task=task)
 
 
 def test_a_part_of_a_config_is_checked_alone():

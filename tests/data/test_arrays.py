@@ -184,3 +184,11 @@ def test_clients_of_different_ranges_of_floats_are_refused(tmp_path):
   assert _load(tmp_path, x=darker, y=Y, client=CLIENT).stored.white == 1
   standardized = RNG.normal(size=(40, 5, 4))
   assert _load(tmp_path, x=standardized, y=Y, client=CLIENT).stored.white is None
+
+
+def test_a_share_to_hold_out_of_data_with_a_test_set_is_said_to_be_unread(tmp_path):
+  x, y = np.arange(160, dtype=np.uint8).reshape(10, 4, 4), np.arange(10) % 2
+  np.savez(tmp_path / 'a.npz', x=x, y=y, x_test=x, y_test=y)
+  load = lambda **more: arrays.load(configs.DataConfig(dataset='npz', data_dir=str(tmp_path), **more)).notes
+  assert f'test_fraction=0.4 is not read: data_dir={tmp_path} has a test set.' in load(test_fraction=0.4)
+  assert not any('test_fraction' in note for note in load())

@@ -94,6 +94,20 @@ def test_bad_input(fields, said):
     build.build(_config(**fields), seed=0)
 
 
+def test_settings_that_images_of_ones_own_do_not_read_are_refused(tmp_path, monkeypatch):
+  (tmp_path / 'given_images.py').write_text(
+      'import numpy as np\n\nimport tff_vision as tv\n\nX, Y = np.zeros((6, 4, 4), np.uint8), np.arange(6) % 2\n'
+      'images = tv.data.from_arrays({"a": (X, Y), "b": (X, Y)}, test=(X, Y))\n\n\n'
+      'def made(config):\n  return images if config.num_clients == 7 else None\n')
+  monkeypatch.syspath_prepend(tmp_path)
+  build_it = lambda **fields: build.build(configs.DataConfig(**fields), seed=0)
+  assert len(build_it(dataset='given_images:images', augment_rotation=3.0).train) == 2
+  assert len(build_it(dataset='given_images:made', num_clients=7, pixel_range='0,16').train) == 2
+  for field, value in {'num_clients': 7, 'partition': 'iid', 'image_size': 8, 'preprocess': 'invert'}.items():
+    with pytest.raises(ValueError, match=f'^{field}={value!r} has no effect with images that are given as an object'):
+      build_it(dataset='given_images:images', **{field: value})
+
+
 def test_preprocessing_is_the_sources_own_unless_chosen(emnist):
   natural = {'dataset': 'emnist', 'partition': 'natural', 'num_clients': None}
   assert build.build(_config(**natural), seed=0).preprocessing == images.Preprocessing()

@@ -8,10 +8,13 @@ from tff_vision.catalogue.rows import How, Kind, Limit, Row
 _SOURCES = 'tff_vision.data.sources'
 _MADE = 'tff_vision.data.generators'
 _OWN_FILES = ('pixel_range',)
-_ENCODED = (*_OWN_FILES, 'slice_axis')  # Image files of any format.
+_UNDIVIDED = ('test_fraction',)  # May lack a test set.
+_ENCODED = (*_OWN_FILES, *_UNDIVIDED, 'corrupt_images', 'slice_axis')  # Image files of any format.
+_OWN_TEXTS = ('label_case', 'finding_separator')
 _OWN_NUMBERS = ('target',)
-_BOXES = (*_OWN_FILES, 'max_boxes')
+_BOXES = (*_OWN_FILES, *_UNDIVIDED, 'corrupt_images', 'max_boxes')
 _OWN_MASKS = ('ignore_index',)
+_COLUMNS = ('label_column', 'client_column')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +55,7 @@ _AT_SITES = (
     Limit('data_placement', 'no image is here', ('worker',), How.NEEDS),
     *(Limit(field, _SITES_DECIDE, how=How.UNREAD) for field in (
         'partition', 'num_clients', 'held_out_clients', 'client_test_fraction', 'client_validation_fraction',
-        'client_shift', 'test_fraction', 'corrupt_images',
-        'label_case', 'finding_separator', 'pixel_range')))
+        'client_shift')))
 _IDX = 'IDX files, Keras\'s cache, TFDS'
 DATA_SETS = Kind.of('dataset', (
     _set('cifar10', '60,000 photographs of 32x32x3, 10 classes, no clients of its own',
@@ -64,7 +66,7 @@ DATA_SETS = Kind.of('dataset', (
     _set('coco', 'your own images with boxes in the format of COCO: --data_dir', '`data_dir`', f'{_SOURCES}.coco',
          'load', 'locate', reads=_BOXES),
     _set('digits', '1,797 handwritten digits of 8x8, 10 classes, no clients of its own',
-         'scikit-learn, always available', f'{_SOURCES}.embedded', 'load', 'locate'),
+         'scikit-learn, always available', f'{_SOURCES}.embedded', 'load', 'locate', reads=_UNDIVIDED),
     _set('emnist', 'handwritten characters of 28x28 by 3,400 writers, 62 classes', 'TFF\'s SQLite',
          f'{_SOURCES}.tff_sets', 'load_emnist', 'locate_emnist'),
     _set('emnist_balanced', '131,600 handwritten characters of 28x28, 47 classes, no clients of its own', 'TFDS',
@@ -76,23 +78,23 @@ DATA_SETS = Kind.of('dataset', (
          'locate_fashion_mnist'),
     _set('folder', 'your own image files, in folders or in a manifest: --data_dir', '`data_dir`',
          f'{_SOURCES}.folders', 'load', 'locate', reads=(
-             *_ENCODED, *_OWN_MASKS, *_OWN_NUMBERS, 'client_by', 'volume_depth')),
+             *_ENCODED, *_OWN_TEXTS, *_OWN_MASKS, *_OWN_NUMBERS, 'client_by', 'volume_depth')),
     _set('idx', 'your own IDX files: --data_dir', '`data_dir`', f'{_SOURCES}.mnist_like', 'load_idx', 'locate_idx',
          reads=_OWN_FILES),
     _set('kmnist', '70,000 cursive Japanese characters of 28x28, 10 classes, no clients of its own', _IDX,
          f'{_SOURCES}.mnist_like', 'load_kmnist', 'locate_kmnist'),
     _set('leaf', 'your own LEAF files, JSON with users: --data_dir', '`data_dir`', f'{_SOURCES}.leaf', 'load', 'locate',
-         reads=_ENCODED),
+         reads=(*_ENCODED, *_OWN_TEXTS)),
     _set('medical_mnist', '58,954 radiographs of 64x64, 6 classes, no clients of its own: --data_dir',
          'six class folders in `data_dir`', f'{_SOURCES}.folders', 'load_medical_mnist', 'locate_medical_mnist',
-         reads=_OWN_FILES),
+         reads=(*_OWN_FILES, *_UNDIVIDED, 'corrupt_images')),
     _set('mnist', '70,000 handwritten digits of 28x28, 10 classes, no clients of its own', _IDX,
          f'{_SOURCES}.mnist_like', 'load_mnist', 'locate_mnist'),
     _set('npz', 'your own arrays in an .npz file: --data_dir', '`data_dir`', f'{_SOURCES}.arrays', 'load', 'locate',
-         reads=_OWN_FILES + _OWN_MASKS + _OWN_NUMBERS),
+         reads=(*_OWN_FILES, *_UNDIVIDED, 'label_case', *_OWN_MASKS, *_OWN_NUMBERS)),
     _set('parquet', 'your own Parquet files with a column of images, such as those of Hugging Face: --data_dir',
          '`data_dir`', f'{_SOURCES}.parquet', 'load', 'locate',
-         reads=(*_ENCODED, 'image_column', 'label_column', 'client_column')),
+         reads=(*_ENCODED, *_OWN_TEXTS, 'image_column', *_COLUMNS)),
     DataSet('plan', 'images at the sites of a federation, none of them here: --plan', comes_from='the sites',
             loads='tff_vision.federation.images:load', locates='tff_vision.federation.plan:locate', limits=_AT_SITES),
     _generated('synthetic_chest', '3,700 generated chest films of 28x28 or 64x64 from 3 hospitals, normal or abnormal',
@@ -117,11 +119,13 @@ DATA_SETS = Kind.of('dataset', (
     _generated('synthetic_shapes:size', 'the same shapes with their diameter in pixels as a number', 'shapes',
                'load_sizes'),
     _set('voc', 'your own images with boxes in the format of Pascal VOC: --data_dir', '`data_dir`', f'{_SOURCES}.voc',
-         'load', 'locate', reads=_BOXES),
+         'load', 'locate', reads=(*_BOXES, 'label_case')),
     _set('webdataset', 'your own WebDataset shards, tar files of samples: --data_dir', '`data_dir`',
-         f'{_SOURCES}.webdataset', 'load', 'locate', reads=(*_ENCODED, 'label_column', 'client_column')),
+         f'{_SOURCES}.webdataset', 'load', 'locate', reads=(*_ENCODED, *_OWN_TEXTS, *_COLUMNS)),
     *(_medical(flag, facts) for flag, facts in medmnist.SETS.items()),
-), own=Row(''))
+), own=Row('', reads=(  # A function of the user's own is given all settings of the data.
+    *_ENCODED, *_BOXES, *_OWN_TEXTS, *_OWN_NUMBERS, *_OWN_MASKS, *_COLUMNS, 'image_column', 'client_by',
+    'volume_depth')))
 
 
 @dataclasses.dataclass(frozen=True)

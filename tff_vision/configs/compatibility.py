@@ -197,4 +197,6 @@ def _refuse_counting(values):
 
 
 def _shown(value):
+  if isinstance(value, tuple):
+    return ','.join(map(str, value))
   return plugins.shown(value) if isinstance(value, str) or not isinstance(value, _PLAIN) else repr(value)

@@ -97,9 +97,11 @@ def own(config: configs.DataConfig) -> images.FederatedImages | pool_lib.Pool:
   """Returns the images that a config holds or refers to.
 
   Raises:
-    ValueError: A reference points to nothing, or to an object of another kind.
+    ValueError: A reference points to nothing, or to an object of another kind; or settings have no effect on it.
   """
   made = plugins.value_of(config.dataset, {}, field='dataset')
+  if isinstance(made, images.FederatedImages):
+    dataclasses.replace(config, dataset=made)  # Refuses settings that a function would read, and an object does not.
   if callable(made):
     plugins.check_call(made, {}, setting=f'dataset={plugins.shown(config.dataset)}', positional=('config',))
     made = made(config)

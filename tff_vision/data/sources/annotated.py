@@ -224,8 +224,8 @@ def _split(found, y, owners, paths, config, num_classes):
     if own in trained:
       raise ValueError(f'{path} is for tests and the same file as {trained[own]}, which is trained on.')
   unused = int((~is_train & ~is_test).sum())
-  return is_train, is_test, [
-      f'{unused} images of the split val are not used, since there is a test split.'] if unused else []
+  notes = [f'{unused} images of the split val are not used, since there is a test split.'] if unused else []
+  return is_train, is_test, [*heldout.unread(config), *notes]
 
 
 def _held_out(y, owners, file, config, num_classes):

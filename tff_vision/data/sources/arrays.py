@@ -59,6 +59,7 @@ def load(config: configs.DataConfig) -> pool.Pool:
   if unread := names - set(_READ):
     notes.append(f'Arrays of {path} that are not read: {", ".join(sorted(unread))}.')
   if y_test is not None:
+    notes += heldout.unread(config)
     [x_test] = tested
     test_owners = found.get('client_test')
     _same_length(path, {'x_test': x_test, 'y_test': y_test, 'client_test': test_owners})

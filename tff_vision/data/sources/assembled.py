@@ -202,7 +202,7 @@ def _split(splits, y, owners, patients, places, encoded, config):
     if own in trained:
       raise ValueError(f'{encoded.name(place)} is for tests and the same file as {encoded.name(trained[own])}, which '
                        'is trained on.')
-  notes, is_validation = [], ~is_train & ~is_test
+  notes, is_validation = heldout.unread(config), ~is_train & ~is_test
   if is_validation.any():
     notes.append(f'{is_validation.sum()} images of the split val are used by select_best only, since there is a test '
                  'split.')

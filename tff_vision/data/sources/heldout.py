@@ -3,6 +3,7 @@
 import numpy as np
 
 from tff_vision import configs
+from tff_vision.configs import option
 
 
 def stratified(classes: np.ndarray, fraction: float, owners: np.ndarray | None = None,
@@ -95,6 +96,13 @@ def refuse_nothing(is_test: np.ndarray, config: configs.DataConfig) -> None:
   if not is_test.any():
     raise ValueError(f'test_fraction={config.test_fraction} of the {len(is_test)} images of data_dir={config.data_dir} '
                      'holds out none of any class: raise it, or give a test set.')
+
+
+def unread(config: configs.DataConfig) -> list[str]:
+  """Returns a note if a share to hold out was chosen for data that have a test set, which is taken as it is."""
+  if 'test_fraction' not in option.changed(config):
+    return []
+  return [f'test_fraction={config.test_fraction} is not read: data_dir={config.data_dir} has a test set.']
 
 
 def note(is_test: np.ndarray, fraction: float, owners: np.ndarray | None) -> str:

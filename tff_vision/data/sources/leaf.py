@@ -140,6 +140,7 @@ def _of_pixels(users: Sequence[_User], labels, owners, splits, root, config):
     notes.append(images.Counted(heldout.note(is_test, config.test_fraction, owners)))
     is_train = ~is_test
   else:
+    notes += heldout.unread(config)
     is_train = splits == 'train'
     is_test = splits == ('test' if 'test' in splits else 'val')
   everything = images.Examples(x, y)
