@@ -18,6 +18,9 @@ from tff_vision.configs import validate
 from tff_vision.data.sources import fetch
 
 _NO_PATH = ('finding_separator',)
+# What absl says in Python's words of a value -> what the value must be.
+_KINDS = {'invalid literal for int': 'a whole number', 'could not convert string': 'a number such as 0.5',
+          "('Non-boolean": 'true or false'}
 _WRITTEN = ('json', 'output', 'picture')  # Flags that name a file that is written at the end, possibly hours later.
 
 
@@ -101,12 +104,16 @@ def _help(word, flag_groups, defaults):
 
 
 def _of_value(said):
-  """Returns the sentence for a value that is not among a flag's choices, from absl's message; '' for other messages."""
-  found = re.match(r'flag --(\w+)=(.*): value should be one of <', said, re.DOTALL)
+  """Returns the sentence for a value of another kind than a flag's, from absl's message; '' for other messages."""
+  found = re.match(r'flag --(\w+)=(.*): (value should be one of <|invalid literal for int|could not convert string|'
+                   r"\('Non-boolean)", said, re.DOTALL)
   if found is None:
     return ''
+  name, value, reason = found.groups()
+  if reason in _KINDS:
+    return f'{name} must be {_KINDS[reason]}, found {value!r}.'
   try:
-    validate.one_of(flags.FLAGS[found.group(1)].parser.enum_values, **{found.group(1): found.group(2)})
+    validate.one_of(flags.FLAGS[name].parser.enum_values, **{name: value})
   except ValueError as error:
     return str(error)
   return ''

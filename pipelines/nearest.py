@@ -27,4 +27,6 @@ def question(found: Collection[str], prefix: str = '') -> str:
 def of_flag(error: Exception, known: Collection[str]) -> str:
   """Returns the sentence for a flag that does not exist, from absl's error; `known` are the flags."""
   name = re.sub(r'=.*', '', str(getattr(error, 'flagname', '')), flags=re.DOTALL).lstrip('-')
+  if name.strip() in known:  # A line of a flag file, or a quoted argument.
+    return f'there is a space beside --{name.strip()}: write --{name.strip()}=VALUE without spaces.'
   return f'there is no flag --{name}.{question(names(name, known), "--")} See --help.'

@@ -41,6 +41,20 @@ def test_a_mistake_is_one_sentence(run_pipeline, tmp_path, flags, name, value):
   assert not run_dir.exists()
 
 
+@pytest.mark.parametrize(('pipeline', 'flag', 'said'), [
+    ('train', '--rounds=two', "rounds must be a whole number, found 'two'."),
+    ('train', '--client_learning_rate=0,1', "client_learning_rate must be a number such as 0.5, found '0,1'."),
+    ('train', '--flip=maybe', "flip must be true or false, found 'maybe'."),
+    ('watch', '--port=http', "port must be a whole number, found 'http'."),
+    ('train', '--rounds =3', 'there is a space beside --rounds: write --rounds=VALUE without spaces.')])
+def test_a_value_of_another_kind_is_said_in_words_of_people(run_pipeline, tmp_path, pipeline, flag, said):
+  by_flag = run_pipeline(pipeline, flag)
+  assert by_flag.code == 1 and by_flag.err == f'{pipeline}: error: {said}\n', by_flag.err
+  (tmp_path / 'a.flags').write_text(flag)
+  by_file = run_pipeline(pipeline, f'--flagfile={tmp_path}/a.flags')
+  assert (by_file.code, by_file.err) == (by_flag.code, by_flag.err)
+
+
 def test_a_folder_that_is_not_this_runs_is_left_alone(run_pipeline, trained, tmp_path):
   folder, _ = trained
   before = sorted(path.stat().st_mtime_ns for path in folder.rglob('*'))
