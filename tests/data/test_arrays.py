@@ -192,3 +192,11 @@ def test_a_share_to_hold_out_of_data_with_a_test_set_is_said_to_be_unread(tmp_pa
   load = lambda **more: arrays.load(configs.DataConfig(dataset='npz', data_dir=str(tmp_path), **more)).notes
   assert f'test_fraction=0.4 is not read: data_dir={tmp_path} has a test set.' in load(test_fraction=0.4)
   assert not any('test_fraction' in note for note in load())
+
+
+def test_masks_of_0_and_255_have_a_background_and_a_class_as_in_mask_files(tmp_path):
+  masks = np.arange(40)[:, None, None] // 4 % 2 * np.ones((1, 5, 4), int)
+  white = _load(tmp_path, x=X, y=255 * masks)
+  assert white.class_names == ('background', '1') and 'Masks of 0 and 255: 0 is the background' in white.notes[0]
+  assert _load(tmp_path, x=X, y=255 * masks, class_names=['sky', 'road']).class_names == ('sky', 'road')
+  assert _load(tmp_path, x=X, y=masks).class_names == ('0', '1')

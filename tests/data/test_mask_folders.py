@@ -411,4 +411,4 @@ def test_masks_in_arrays_of_two_whites_are_asked_about(tmp_path):
   void = bit.copy()
   void[:, -1] = 255
   assert load_arrays(void, client=['a', 'b'] * 6).class_names == ('0', '1')
-  assert load_arrays(255 * bit).class_names == ('0', '1')
+  assert load_arrays(255 * bit).class_names == ('background', '1')

@@ -51,6 +51,8 @@ def of_file(found: Mapping[str, np.ndarray], path: pathlib.Path, config: configs
     whole = iter(made := _with_white_as_class(given))
     if made is given:
       _refuse_two_whites(found, path)
+    elif names is None:
+      names, notes = (labels_lib.BACKGROUND, '1'), ['Masks of 0 and 255: 0 is the background, and 255 is class 1.']
     both = [None if part is None else next(whole) for part in both]
   y, y_test = (None if part is None else classes(part, f'{path}: {name}', config.ignore_index)
                for part, name in zip(both, ('y', 'y_test'), strict=True))
