@@ -263,6 +263,23 @@ def test_what_is_wrong_with_masks_is_one_sentence(tmp_path, spoil, said):
   assert str(error.value).endswith('.') and '\n' not in str(error.value)
 
 
+def test_another_value_that_does_not_count_leaves_255_without_a_meaning(tmp_path):
+  pairs(tmp_path, [1, 2, 1, 255])
+  with pytest.raises(ValueError, match=r'3\S*png holds the value 255, which is no class number, and ignore_index=2 is'):
+    load(tmp_path, ignore_index=2)
+  (tmp_path / 'classes.txt').write_text('background\ncrack\nvoid\n')  # What the sentence advises.
+  whole = load(tmp_path)
+  assert set(np.unique(np.concatenate([whole.train.y, whole.test.y]))) == {0, 1, labels.IGNORED}
+
+
+def test_masks_in_which_no_pixel_counts_are_refused(tmp_path):
+  for number in range(4):
+    save(tmp_path / 'images' / f'{number}.png', picture(number))
+    save(tmp_path / 'masks' / f'{number}.png', np.full((12, 10), 3))
+  with pytest.raises(ValueError, match='^the masks hold nothing but ignore_index=3: no pixel would count.$'):
+    load(tmp_path, ignore_index=3)
+
+
 def test_a_value_of_masks_needs_masks(tmp_path):
   for place in range(4):
     save(tmp_path / 'x' / f'{place}.png', picture(place))

@@ -69,6 +69,8 @@ def resolve(root: pathlib.Path, found: Mapping[int, str], *, coloured: bool, ign
   if path is not None:
     return _listed(path, found, coloured, ignored)
   values = sorted(set(found) - {ignored})
+  if not values:
+    raise ValueError(f'the masks hold nothing but ignore_index={ignored}: no pixel would count.')
   if len(values) > _MOST_COLOURS:
     raise ValueError(f'the masks hold {len(values)} different {"colours" if coloured else "values"}, '
                      f'{found[values[-1]]} among them: at most {_MOST_COLOURS} can be classes. Save them as PNG with '
@@ -77,13 +79,17 @@ def resolve(root: pathlib.Path, found: Mapping[int, str], *, coloured: bool, ign
     names = tuple(labels_lib.BACKGROUND if value == 0 else f'#{value:06x}' for value in values)
     said = f'The masks hold {len(values)} colours, which are the classes: {", ".join(names)}.'
     return Classes(names=names, of_value=_numbered(values, ignored), coloured=True, notes=(said,))
-  if set(values) <= {0, 255} and values:
+  if set(values) <= {0, 255}:
     of_value = {0: 0, 255: 1} | ({} if ignored is None else {ignored: labels_lib.IGNORED})
     return Classes(names=(labels_lib.BACKGROUND, '1'), of_value=of_value, coloured=False)
   if max(value for value in values if value != 255) > _LARGEST_NUMBER:
     names = tuple(labels_lib.BACKGROUND if value == 0 else str(value) for value in values)
     said = f'The masks hold {len(values)} greys, which are the classes: {", ".join(names)}.'
     return Classes(names=names, of_value=_numbered(values, ignored), coloured=False, notes=(said,))
+  if ignored is not None and 255 in values:
+    raise ValueError(f'{found[255]} holds the value 255, which is no class number, and ignore_index={ignored} is '
+                     'another value that does not count: leave ignore_index out, and 255 does not count; neither does '
+                     f'a class that {root / _LISTS[0]} calls void.')
   numbers = range(1 + max(value for value in values if value != 255))
   names = tuple(labels_lib.BACKGROUND if number == 0 else str(number) for number in numbers)
   notes = ('Pixels of the value 255 in masks do not count; ignore_index names another value.',) if (
