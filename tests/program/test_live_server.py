@@ -110,7 +110,7 @@ def test_a_folder_that_was_moved_is_answered(served):
 
 
 def test_prometheus_gets_the_latest_released_numbers(tmp_path):
-  for name, rows in (('a', ['1,0.5,', '2,,1.25']), ('b', [])):
+  for name, rows in (('a', ['1,0.5,', '2,,1.25']), ('b', []), ('diverged', ['1,0.5,1.0', '2,nan,inf'])):
     run = tmp_path / name
     run.mkdir()
     (run / 'config.json').write_text('{"program": {"rounds": 7}}')
@@ -124,5 +124,7 @@ def test_prometheus_gets_the_latest_released_numbers(tmp_path):
     server.shutdown()
   for line in ('tff_vision_round{run="a"} 2.0', 'tff_vision_rounds{run="b"} 7.0', 'tff_vision_finished{run="a"} 1.0',
                'tff_vision_finished{run="b"} 0.0', 'tff_vision_value{name="evaluation/accuracy",run="a"} 0.5',
-               'tff_vision_value{name="privacy/epsilon_rdp",run="a"} 1.25'):
+               'tff_vision_value{name="privacy/epsilon_rdp",run="a"} 1.25',
+               'tff_vision_value{name="evaluation/accuracy",run="diverged"} NaN',
+               'tff_vision_value{name="privacy/epsilon_rdp",run="diverged"} +Inf'):
     assert line in said.splitlines(), said

@@ -1,7 +1,6 @@
 """What a run has released, for Prometheus: the latest number of every column of metrics.csv."""
 
 import csv
-import math
 import pathlib
 from collections.abc import Mapping
 
@@ -49,11 +48,11 @@ def _latest(folder) -> dict[str, float]:
 
 
 def _number(text):
+  """Returns the number in a cell, NaN and infinity too: a loss that has diverged is no longer what it was before."""
   try:
-    number = float(text)
+    return float(text)
   except (TypeError, ValueError):
     return None
-  return number if math.isfinite(number) else None
 
 
 def planned_rounds(paths: run_paths.RunPaths) -> int | None:
