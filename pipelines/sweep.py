@@ -55,7 +55,8 @@ def main() -> None:
   if run_directory.RunDirectory(folder).config.exists():
     raise ValueError(f'run_dir={str(folder)!r} holds a run; a sweep needs a folder of its own, with a run in it for '
                      'each cell.')
-  grid, base = sweep_cells.parse(_GRID.value), experiment_flags.experiment_config()
+  grid = sweep_cells.parse(_GRID.value)
+  base = _base(grid)
   runs = search.Search(folder=folder, launch=launch_config, parallel=_PARALLEL.value)
   if _TPE.value is not None:
     swept = runs.propose(grid, base, number=_TPE.value)
@@ -73,6 +74,25 @@ def main() -> None:
   if not launch_config.keep_secrets:
     _wipe(folder, swept)
   _conclude(folder, swept, launch_config)
+
+
+def _base(grid):
+  """Returns the config of the settings that the grid does not name, with its first values where one is needed.
+
+  Raises:
+    ValueError: What the flags say is illegal, whatever the grid says.
+  """
+  try:
+    return experiment_flags.experiment_config()
+  except ValueError as error:
+    for name, values in grid.items():
+      flag = flags.FLAGS[name]
+      if not flag.present:
+        flag.value, flag.present = values.low if isinstance(values, sweep_cells.Range) else values[0], 1
+    try:
+      return experiment_flags.experiment_config()
+    except ValueError:
+      raise error from None
 
 
 def _check(launch_config):
@@ -164,6 +184,9 @@ def _conclude(folder, swept, launch_config):
   if not finished:
     raise ValueError(f'no cell has finished; their logs are in {folder}.')
   groups = run_comparison.read([str(folder / cell.name) for cell in finished])
+  chosen = ', '.join(f'{name}={value}' for name, value in finished[0].settings.items() if name != 'seed')
+  if len(groups) == 1 and chosen:  # Nothing tells it from others, of which none has finished.
+    groups = run_comparison.named(groups, [chosen])
   rows = run_comparison.summary(groups)
   metric = run_comparison.choosing(groups)
   if metric is None:

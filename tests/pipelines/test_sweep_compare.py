@@ -123,6 +123,17 @@ def test_a_choice_that_is_ended_leaves_none_of_its_runs(run_pipeline, tmp_path):
   assert done.code == 1 and 'hidden-killed is what a choice that was killed has left' in done.err
 
 
+def test_the_grid_may_give_what_an_experiment_needs_and_the_only_cell_is_named_by_it(run_pipeline, tmp_path):
+  done = run_pipeline('sweep', *TINY, '--model=linear', '--rounds=1', '--privacy=local_dp', '--clip_norm=1',
+                      f'--run_dir={tmp_path / "sweep"}', '--grid=noise_multiplier=20')
+  assert done.code == 0, done.err
+  assert 'best by accuracy on the test set: noise_multiplier=20.0\n' in done.out
+  assert json.loads((tmp_path / 'sweep' / 'sweep.json').read_text())['best'] == 'noise_multiplier=20.0'
+  done = run_pipeline('sweep', *TINY, '--privacy=local_dp', f'--run_dir={tmp_path / "none"}',
+                      '--grid=noise_multiplier=1..9', '--random=2')
+  assert done.code == 1 and done.err.startswith('sweep: error: clip_norm is missing'), done.err
+
+
 def test_mistakes_are_one_sentence(run_pipeline, tmp_path):
   place = f'--run_dir={tmp_path / "none"}'
   for arguments, named in (
