@@ -42,8 +42,10 @@ def test_a_number_is_learned_and_predicted_in_the_users_unit(run_pipeline, tmp_p
   assert done.code == 0 and 'of test images 90 % were within' in done.out, done.err
   numbers = [one['number'] for one in json.loads((tmp_path / 'found.json').read_text())['predictions'].values()]
   np.testing.assert_allclose(numbers, [1400, 3000], atol=400)
-  done = run_pipeline('export', f'--run_dir={run_dir}', '--format=saved_model,tflite')
+  done = run_pipeline('export', f'--run_dir={run_dir}', '--format=saved_model,tflite,hub')
   assert done.code == 0, done.err
+  for card in run_dir / 'model_card.md', run_dir / 'deployment' / 'hub' / 'README.md':
+    assert 'mean absolute error' in card.read_text() and 'distance in classes' not in card.read_text()
   served = tf.saved_model.load(str(run_dir / 'deployment' / 'saved_model' / '1')).signatures['serving_bytes']
   found = served(image_bytes=tf.constant([path.read_bytes() for path in files]))['number'].numpy()
   np.testing.assert_allclose(found[:, 0], numbers, rtol=1e-4)
@@ -66,5 +68,6 @@ def test_grades_are_learned_and_their_probabilities_predicted(run_pipeline, tmp_
     assert list(shares) == [str(digit) for digit in range(10)] and sum(shares.values()) == pytest.approx(1, abs=1e-5)
   done = run_pipeline('export', f'--run_dir={run_dir}', '--format=tflite')
   assert done.code == 0 and 'same decision 1.000' in done.out, done.err
+  assert '| mean distance in classes |' in (run_dir / 'model_card.md').read_text()
   done = run_pipeline('train', *TINY, '--task=ordinal', '--class_order=1,2,3', f'--run_dir={tmp_path / "bad"}')
   assert done.code == 1 and 'must name each class once' in done.err and 'Traceback' not in done.err

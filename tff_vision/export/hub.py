@@ -36,7 +36,7 @@ def write_card(folder: pathlib.Path, card: Mapping[str, Any], text: str, facts: 
 def header(card: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the fields that a hub reads, from the card and the meaning of the outputs."""
   task = str(facts['task'])
-  measured = [{'type': name, 'name': declared.named(name).label, 'value': float(value)}
+  measured = [{'type': name, 'name': declared.named(name, card).label, 'value': float(value)}
               for name, value in card['evaluation'].items() if isinstance(value, float)]
   pipeline = _PIPELINES.get(task)
   private = card['privacy'].get('mechanism') != 'none'

@@ -5,6 +5,7 @@ nothing that the run did not record.
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -69,6 +70,7 @@ def describe(report: Mapping[str, Any], task: tasks.Problem, evaluator: evaluati
       'origin': {name: origin.get(name) for name in ('date', 'code_version')},
       'name': f'{report["model"]["name"]} for {report["dataset"]["name"]}',
       'model': report['model'],
+      'task': report['task'],
       'data': {'num_train_examples': None} | report['dataset'] | {'partition': partition(config['data'])},
       'training': settings(config) | {'rounds': report['rounds']},
       'privacy': ledger.to_json(clients=False, curve=False),
@@ -201,8 +203,10 @@ def _markdown(card: Mapping[str, Any]) -> str:
   import jinja2  # Imported late, so that --help starts fast.
   environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
                                    keep_trailing_newline=True)
-  environment.filters.update(number=_cell, label=numbers.label, heading=numbers.heading, text=_text,
-                             size=numbers.size, bound=numbers.upper, counted=wording.counted)
+  environment.filters.update(
+      number=_cell, label=functools.partial(numbers.label, report=card),
+      heading=functools.partial(numbers.heading, report=card), text=_text, size=numbers.size, bound=numbers.upper,
+      counted=wording.counted)
   shown = {name: value for name, value in card['evaluation'].items() if not isinstance(value, list | tuple)}
   return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(
       {**card, 'evaluation': shown}, ledger=ledger_lib.of_report(card), evaluation_keys=list(card['evaluation']))

@@ -28,14 +28,14 @@ _LABELS = {
 }
 
 
-def label(key: object) -> str:
-  """Returns a key of the report in words."""
-  return _LABELS.get(key) or declared.named(str(key)).label
+def label(key: object, report: Mapping | None = None) -> str:
+  """Returns a key of the report in words; of tasks that call a metric differently, those of the report's."""
+  return _LABELS.get(key) or declared.named(str(key), report).label
 
 
-def heading(key: object) -> str:
+def heading(key: object, report: Mapping | None = None) -> str:
   """Returns a key of the report in words, with a capital first."""
-  words = label(key)
+  words = label(key, report)
   return words[:1].upper() + words[1:]
 
 
