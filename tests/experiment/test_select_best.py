@@ -51,6 +51,23 @@ def test_the_kept_model_is_that_of_the_best_round(tff_runtime, tmp_path):
   assert run.evaluation == training.evaluate(state)['evaluation']
 
 
+def test_a_metric_that_no_round_could_measure_is_refused_before_the_first(tmp_path):
+  """No model was better than the first, which was kept, and patience ended training after it."""
+  def of_classes(*classes):
+    y = np.resize(classes, 12)
+    return np.full((12, 4, 4), 20, np.uint8) + 100 * y[:, None, None].astype(np.uint8), y
+
+  clients = {'a': of_classes(0, 1), 'b': of_classes(1, 0)}
+  for validation, refused in ((of_classes(1), True), (of_classes(0, 1), False)):
+    found = tv.data.from_arrays(clients, test=of_classes(0, 1), validation={'a': validation})
+    run = made(found, select_best='auc', rounds=2).run
+    if not refused:
+      assert run(tmp_path / 'run').report['selection']['metric'] == 'auc'
+      continue
+    with pytest.raises(ValueError, match=r'^select_best=auc cannot be measured on the 12 validation examples'):
+      run(tmp_path / 'refused')
+
+
 def test_what_it_needs_is_said(tmp_path):
   for parts, said in (({}, 'has none: give client_validation_fraction'),
                       ({'algorithm': 'ditto'}, 'models of the clients\' own'),

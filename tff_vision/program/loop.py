@@ -244,8 +244,13 @@ class _Rounds:
     chosen, validate = self._training.selection, self._training.validate
     if chosen is None or validate is None or validate.noised is not None:  # Looking at noised numbers would cost.
       return
-    if not validate(self._best, 0)['examples']:
-      raise ValueError(f'select_best={chosen.metric.name} needs validation examples, and no client has any.')
+    found, name = validate(self._best, 0), chosen.metric.name
+    if not found['examples']:
+      raise ValueError(f'select_best={name} needs validation examples, and no client has any.')
+    if found['evaluation'].get(name) is None:
+      raise ValueError(f'select_best={name} cannot be measured on the {found["examples"]} validation examples of the '
+                       'clients, as AUC on examples of one class: keep more of them (client_validation_fraction), or '
+                       'choose another metric.')
 
   def _end_early(self):
     if self._training.selection is not None and self._training.selection.is_over(self.history):
