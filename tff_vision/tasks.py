@@ -200,6 +200,10 @@ def build_problem(config: configs.ExperimentConfig, images: images_lib.Federated
   _refuse_one_class(images, config.task.task)
   if config.task.task == 'embedding':
     images = _with_note_on_one_class(images)
+  if config.data.client_validation_fraction and config.program.select_best is None:
+    note = (f'client_validation_fraction={config.data.client_validation_fraction:g} keeps examples back that nothing '
+            'reads: select_best is not given.')
+    images = dataclasses.replace(images, notes=(*images.notes, note))
   if config.model.initial_model is None:
     return Problem(images=images, learned=objective, model_builder=models.builder(config.model),
                    personal_layers=config.algorithm.kept_layers, notes=tuple(getattr(objective, 'notes', ())))

@@ -8,6 +8,8 @@ import pytest
 import tff_vision as tv
 from tests import tiny
 from tests.documents import report_paths
+from tff_vision import configs
+from tff_vision import experiment as experiment_lib
 from tff_vision.accounting import gdp
 from tff_vision.data import images
 
@@ -108,3 +110,13 @@ def test_under_client_level_privacy_evaluations_have_noise_and_are_in_the_ledger
     held = [found.validation.examples(client) for client in range(6)]
     exact = [np.mean(np.argmax(run.model(one.x), axis=1) == one.y) for one in held]
     assert last['accuracy'] == pytest.approx(np.mean(exact), abs=0.1)
+
+
+def test_examples_that_are_kept_back_for_nothing_are_named():
+  data = configs.DataConfig(dataset='digits', partition='iid', num_clients=2, client_validation_fraction=0.25)
+  for select_best, said in ((None, True), ('accuracy', False)):
+    config = configs.ExperimentConfig(data=data, model=configs.ModelConfig(model='linear'),
+                                      cohort=configs.CohortConfig(cohort_size=2),
+                                      program=configs.ProgramConfig(select_best=select_best))
+    notes = experiment_lib.from_config(config).problem.images.notes
+    assert any('client_validation_fraction=0.25 keeps examples back that' in note for note in notes) == said
