@@ -110,10 +110,6 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
   made = secured.build_process(config.secure, plan, build, aggregation=config.aggregation, place=place,
                                tells=process.tells(task, config.algorithm), rounds=config.program.rounds)
   require_executable(made, config.aggregation, place)
-  if plan.promised_length not in (None, made.sent_length):
-    raise ValueError(f'algorithm={plugins.shown(config.algorithm.algorithm)} sends {made.sent_length} numbers, and '
-                     f'privacy={config.privacy.privacy} counts on those of the model, {plan.promised_length}: rounding '
-                     'and noise of integers cost more for a longer update.')
   if among is not None:
     _check_canaries(config, task, among, made.sent_length)
   kept = process.kept_at_first(task, config.algorithm, config.client)

@@ -15,8 +15,8 @@ from tff_vision.objectives import classification, losses
 from tff_vision.privacy.mechanisms import local_plan
 
 
-def made(task, **parts):
-  return tv.Experiment(task, participation=tv.Fixed(3), rounds=1,
+def made(task, participation=None, **parts):
+  return tv.Experiment(task, participation=participation or tv.Fixed(3), rounds=1,
                        client=tv.Client(tv.sgd(0.05), epochs=1, batch_size=4), **parts)
 
 
@@ -106,9 +106,18 @@ class Double(tv.Algorithm):
 
 def test_shares_of_noise_are_for_updates_of_the_models_length(tmp_path):
   private = tv.DistributedGaussian(clip_norm=1.0, noise_multiplier=2.0, delta=0.01)
-  with pytest.raises(ValueError, match='Double sends 390 numbers, and privacy=distributed_gaussian counts on .* 195'):
+  with pytest.raises(ValueError, match='sends 390 numbers, and privacy=distributed_gaussian counts on .* 195'):
     made(tv.Task(tv.testing.tiny_images(), model='linear'), algorithm=Double(), privacy=private,
          secure_sum=tv.Masks()).run(tmp_path / 'run')
+
+
+def test_a_ledger_says_what_rounding_adds_to_the_numbers_that_are_sent(tmp_path):
+  """Of 390 numbers, not of the model's 195: sqrt(390) steps, 2 (2 * 3 + 64) / 16 of float32 sums, and 1; of 2^20."""
+  report = made(tv.Task(tv.testing.tiny_images(), model='linear'), algorithm=Double(), secure_sum=tv.Masks(),
+                participation=tv.RoundRobin(3), privacy=configs.PrivacyConfig(
+                    privacy='dp_ftrl', clip_norm=1.0, noise_multiplier=2.0, delta=0.01)).run(tmp_path / 'run').report
+  assert report['privacy']['rounding_adds_to_sensitivity'] == pytest.approx(
+      (390**0.5 + 2 * (2 * 3 + 64) / 16 + 1) / 2**20, rel=1e-9)
 
 
 class Twice(tv.Algorithm):

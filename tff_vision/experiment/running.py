@@ -89,6 +89,7 @@ def _run(made, launch, watcher, fewer_clients):
     planned = ready or plan(assembly.counted(problem, made.runtime, place, journal.example_counts))
     audit = run_audit.begin(made.config, planned.task, planned.plan, secret, directory.canaries, place)
     prepared = training.Training.prepare(made, planned, place, directory.client_states, audit=audit)
+    planned = prepared.planned
     if made.config.program.select_best is not None and prepared.parts.own_models is not None:
       raise ValueError(f'select_best={made.config.program.select_best} does not go with models of the clients\' own: '
                        'what clients keep is of the last round, and not of the best.')

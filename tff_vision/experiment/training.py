@@ -73,8 +73,15 @@ class Training(trainer.Trainer):
   @classmethod
   def around(cls, parts: assembly.Parts, evaluator: evaluation.Evaluator, *, made: definition.Definition,
              planned: planning.Planned, place: Any, joined: tasks.Task | None = None) -> 'Training':
-    """Returns the training for parts that are already built; `joined`: the attribute, or None without an audit."""
-    config, task, plan = made.config, planned.task if joined is None else joined, planned.plan
+    """Returns the training for parts that are already built; `joined`: the attribute, or None without an audit.
+
+    Raises:
+      ValueError: The algorithm sends more numbers than the privacy plan allows.
+    """
+    # Only the process knows what the algorithm sends beside the model.
+    plan = planned.plan.for_length(parts.process.sent_length)
+    config, task, planned = made.config, planned.task if joined is None else joined, dataclasses.replace(
+        planned, plan=plan)
     secure_sum = secured.describe(
         config.secure, plan, clients=config.cohort.cohort_size, parameters_count=parts.process.sent_length,
         on_workers=bool(made.runtime.workers), tells=learning_process.tells(task, config.algorithm), kept=parts.kept,

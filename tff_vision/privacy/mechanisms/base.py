@@ -174,11 +174,6 @@ class PrivacyPlan(abc.ABC):
     return ()
 
   @property
-  def promised_length(self) -> int | None:
-    """The update length for which the ledger's cost holds; None: any length."""
-    return None
-
-  @property
   def hides_attendance(self) -> bool:
     """Whether the guarantee requires that nobody knows which clients took part in a round."""
     return False
@@ -260,6 +255,15 @@ class PrivacyPlan(abc.ABC):
       ValueError: The plan's guarantee cannot hold for this model.
     """
     del model, input_spec
+    return self
+
+  def for_length(self, length: int) -> 'PrivacyPlan':
+    """Returns the plan of clients that send `length` numbers in an update, which may be more than the model has.
+
+    Raises:
+      ValueError: The plan's guarantee holds for updates of another length only.
+    """
+    del length
     return self
 
   def for_loss(self, loss: tf.keras.losses.Loss, labels: tf.TensorSpec, outputs: tf.TensorSpec, *, separable: bool

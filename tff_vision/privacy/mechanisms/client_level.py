@@ -58,7 +58,7 @@ class Central(ClientLevel):
     metrics: The noise on cohort size and accuracy, or None if these metrics are withheld.
     tells_total: Whether the trusted server gives the exact sum to an audit, as well as the noised sum.
     hidden: Whether updates are summed by a secure sum.
-    length: Number of model parameters; None until the model is known.
+    length: Numbers of one update; None until the model is known, and those of the model until the algorithm is.
     past: The history of the run so far.
     evaluations: The noised evaluations on held-out examples, which cost a client too; None: there are none.
   """
@@ -99,6 +99,9 @@ class Central(ClientLevel):
   def for_model(self, model, input_spec):
     del input_spec
     return dataclasses.replace(self, length=sum(weight.shape.num_elements() for weight in model.trainable_weights))
+
+  def for_length(self, length):
+    return dataclasses.replace(self, length=length)
 
   @property
   def measured(self):

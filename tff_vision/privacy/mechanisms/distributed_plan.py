@@ -88,10 +88,6 @@ class Distributed(client_level.ClientLevel):
   def built(self):
     return self.noise_multiplier, self.survivors, self.floor, self.denominator
 
-  @property
-  def promised_length(self):
-    return self.length
-
   def cohort(self, round_num):
     # A simulated round that fails uses no update, like a real one.
     delivering = self.sampler(round_num)
@@ -133,6 +129,12 @@ class Distributed(client_level.ClientLevel):
       plan = plan._calibrated()
     plan.shares  # noqa: B018  Raises where the integers are too small.
     return plan
+
+  def for_length(self, length):
+    if length != self.length:
+      raise ValueError(f'the algorithm sends {length} numbers, and privacy={self.mechanism} counts on those of the '
+                       f'model, {self.length}: rounding and noise of integers cost more for a longer update.')
+    return self
 
   def charged(self, past):
     return dataclasses.replace(self, past=past)
