@@ -119,15 +119,16 @@ def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_
   """
   number = site_number(plan, site)
   check_computations(plan, rehearsed)
-  recorded, rounds = rehearsed.sites[number], plan.rounds + spare_rounds
+  recorded, here = rehearsed.sites[number], rounds_here(plan, number, rehearsed)
   approval_inputs.check_fewest(plan, fewest_sites)
-  activities = tuple(_activity(plan, number, name, steps, rounds) for name, steps in recorded.activities.items())
+  activities = tuple(_activity(plan, number, name, steps, here, spare_rounds)
+                     for name, steps in recorded.activities.items())
   size = sum(recorded.most_bytes(one.name) * one.most for one in activities)
   return Approval(
       site=site, plan=plan.digest, expires=approval_inputs.expiry(days),
       computations=tuple(sorted(recorded.computations)), names=rehearsal.names(plan, number, recorded.activities),
       values=tuple(sorted(recorded.values)), activities=activities, most_clients=recorded.most_clients,
-      most_bytes=int(size * _BYTES_FACTOR), epsilon=_epsilon(plan, number, rehearsed, rounds),
+      most_bytes=int(size * _BYTES_FACTOR), epsilon=_epsilon(plan, number, rehearsed, here, spare_rounds),
       examples=_examples(plan, number, rehearsed),
       plays=played(plan), peers=peers_of(plan, certificates or {}),
       fewest_clients=2 if rehearsed.privacy is None else rehearsed.privacy.fewest_clients, fewest_sites=fewest_sites,
@@ -263,10 +264,12 @@ def key_holder_of(plan: plan_lib.Plan, path: pathlib.Path | None, certificates: 
 
 
 def _activity(plan: plan_lib.Plan, site: int, name: str, times: Sequence[Sequence[rules.Step]],
-              rounds: int) -> rules.Activity:
+              here: int, spare_rounds: int) -> rules.Activity:
   # In the order in which they were rehearsed, each once.
   orders = tuple(dict.fromkeys(rules.shortened(steps) for steps in times))
-  most = {rehearsal.ROUND: rounds, rehearsal.VALIDATION: rounds // plan.config['program']['rounds_per_evaluation'] + 3,
+  rounds = plan.rounds + spare_rounds
+  evaluations = rounds // plan.config['program']['rounds_per_evaluation'] + 3
+  most = {rehearsal.ROUND: here + spare_rounds, rehearsal.VALIDATION: evaluations,
           rehearsal.TEST: _TESTS, rehearsal.SURVEY: _TESTS}
   return rules.Activity(name=name, orders=orders, most=most.get(name, rounds + _ASKED_BESIDE),
                         trains=name == rehearsal.ROUND, names=rehearsal.names(plan, site, (name,)))
@@ -279,13 +282,29 @@ def _examples(plan, site, rehearsed) -> tuple[int, ...]:
   return tuple(int(count) for count, of_site in zip(counts, plan.site_of_clients, strict=True) if of_site == site)
 
 
-def _epsilon(plan, site, rehearsed, rounds) -> tuple[tuple[int, float], ...]:
-  clients = [client for client, of_site in enumerate(plan.site_of_clients) if of_site == site]
+def rounds_here(plan: plan_lib.Plan, site: int, rehearsed: rehearsal.Rehearsal) -> int:
+  """Returns how many of the plan's rounds may begin at a site.
+
+  Where clients draw the noise, everybody knows the cohorts, and these are the rounds that have a client of the site. A
+  coordinator that chose its clients more often would spend more than the plan does.
+  """
+  if rehearsed.privacy is None or not rehearsed.privacy.clients_draw_noise:
+    return plan.rounds
+  clients = _clients(plan, site)
+  return sum(not clients.isdisjoint(map(int, rehearsed.privacy.cohort(number))) for number in range(1, plan.rounds + 1))
+
+
+def _clients(plan, site) -> set[int]:
+  return {client for client, of_site in enumerate(plan.site_of_clients) if of_site == site}
+
+
+def _epsilon(plan, site, rehearsed, here, spare_rounds) -> tuple[tuple[int, float], ...]:
+  clients, rounds = sorted(_clients(plan, site)), max(1, here + spare_rounds)
   whole = rehearsed.cost(rounds, clients)
   if whole is None:
     return ()
-  if plan.experiment().cohort.cohort_size < len(plan.clients):
+  if plan.experiment().cohort.cohort_size < len(plan.clients) and not rehearsed.privacy.clients_draw_noise:
     # Rounds in which none of this site's clients were drawn cost too, and nobody sees them here.
     return ((rounds, whole),)
-  fewer = sorted({max(1, plan.rounds // 4), max(1, plan.rounds // 2), plan.rounds} - {rounds})
+  fewer = sorted({max(1, here // 4), max(1, here // 2), max(1, here)} - {rounds})
   return (*((few, rehearsed.cost(few, clients)) for few in fewer), (rounds, whole))

@@ -56,10 +56,10 @@ class Rehearsal:
     return tuple(sorted(set().union(*(site.computations for site in self.sites))))
 
   def cost(self, rounds: int, clients: Sequence[int]) -> float | None:
-    """Returns the most that so many rounds cost an example of these clients, or one of them; None: no promise."""
+    """Returns the most that so many begun rounds cost an example of these clients, or one of them; None: no promise."""
     if self.privacy is None:
       return None
-    found = self.privacy.ledger(rounds)
+    found = self.privacy.most_ledger(rounds)
     if isinstance(found, ledger_lib.NoGuarantee):
       return None
     of_clients = found.per_client

@@ -104,9 +104,11 @@ def _cost(plan, approved, rehearsed):
     yield 'Privacy: nothing is promised to the people in the images; whoever has the model may learn of them.'
     return
   rounds, most = approved.epsilon[-1]
-  planned = next(epsilon for number, epsilon in approved.epsilon if number >= plan.rounds)
+  here = approval_lib.rounds_here(plan, approval_lib.site_number(plan, approved.site), rehearsed)
+  planned = next(epsilon for number, epsilon in approved.epsilon if number >= here)
+  of_all = f' of {plan.rounds}, in which its clients take part,' if here < plan.rounds else ''
   yield (f'Privacy of this site\'s examples: epsilon {wording.at_most(planned)} '
-         f'after {wording.counted(plan.rounds, "round")}, and at most {wording.at_most(most)} '
+         f'after {wording.counted(here, "round")}{of_all or ","} and at most {wording.at_most(most)} '
          f'after the {rounds} that may begin.')
   yield f'  {stated.sentence(wording.at_most(planned))}'
   if not stated.against_server:

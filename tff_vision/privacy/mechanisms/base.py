@@ -134,6 +134,14 @@ class PrivacyPlan(abc.ABC):
       return found
     return dataclasses.replace(found, profile=profiles.section(promise, found.delta, unit=found.unit))
 
+  def most_ledger(self, rounds: int) -> ledger_lib.Statement:
+    """Returns the `ledger` of as many begun rounds, of which the plan may know fewer, at its worst.
+
+    Where clients draw the noise, it holds whoever chooses the cohorts. Where the server does, which chooses them, it
+    holds for the cohorts of the plan. Rounds beyond those that the plan knows are repetitions.
+    """
+    return self.ledger(rounds)
+
   def promise(self, rounds: int) -> profiles.Promise | None:
     """Returns the privacy cost of `rounds` rounds at every delta; None without a mechanism."""
     del rounds
@@ -296,6 +304,11 @@ class PrivacyPlan(abc.ABC):
       middle = (low + high) // 2
       low, high = (middle, high) if self.ledger(middle).epsilon <= budget else (low, middle)
     return low
+
+
+def everyone(population: int) -> cohort_sampling.FixedCohort:
+  """Returns a sampler of all clients, whose turns are the most that anyone can choose for a client."""
+  return cohort_sampling.FixedCohort(population=population, size=population, seed=0)
 
 
 def attendance_of(sampler: cohort_sampling.Cohort, round_num: int) -> Mapping[str, int]:

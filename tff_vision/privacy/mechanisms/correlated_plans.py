@@ -85,6 +85,9 @@ class Separated(client_level.Central):
     """Returns one Gaussian release for all `rounds` rounds."""
     return gdp.event(self.mu(rounds))
 
+  def most_ledger(self, rounds):
+    return _most_ledger(self, rounds)
+
   def promise(self, rounds):
     return profiles.Promise(mu=self.mu(rounds), population=self.sampler.population)
 
@@ -148,6 +151,15 @@ class AmplifiedBanded(client_level.Sampled):
 
   def ledger(self, rounds):
     return self.sampled_ledger(rounds, mechanism='dp_mf amplified', noise_buffers=len(self.coefficients) - 1)
+
+  def most_ledger(self, rounds):
+    return _most_ledger(self, rounds)
+
+
+def _most_ledger(plan, rounds):
+  """Returns the ledger of rounds of which those beyond the planned ones repeat one round, the dearest that they can."""
+  planned = min(rounds, plan.max_rounds)
+  return plan.charged(base.Past(repeated=(planned,) * (rounds - planned))).ledger(planned)
 
 
 def _check_rounds(rounds, planned):

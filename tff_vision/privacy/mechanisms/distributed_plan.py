@@ -169,6 +169,11 @@ class Distributed(client_level.ClientLevel):
         rounding_adds_to_sensitivity=self.shares.sensitivity / self.shares.clip_steps - 1,
         shares=self._stated_shares(rounds, min((clients for clients, _ in worst), default=None)))
 
+  def most_ledger(self, rounds):
+    # The smallest sum that is opened has the least noise.
+    smallest = base.Past(delivered=dict.fromkeys(range(1, rounds + 1), self.floor))
+    return dataclasses.replace(self, sampler=base.everyone(self.sampler.population), past=smallest).ledger(rounds)
+
   def _stated_shares(self, rounds, fewest):
     return NoiseShares(
         noise_sized_for_clients=self.survivors, opened_from_clients=self.floor,

@@ -158,6 +158,9 @@ class ExampleDpSgd(base.PrivacyPlan):
                 ghost=self.method.ghost, layers=self.method.layers, reason=self.method.reason),
             steps=self._options()))
 
+  def most_ledger(self, rounds):
+    return dataclasses.replace(self, sampler=base.everyone(len(self.sizes))).ledger(rounds)
+
   def _options(self):
     """Returns the differences from plain private SGD, for the ledger."""
     return PrivateSteps(

@@ -108,6 +108,9 @@ class LocalDp(client_level.ClientLevel):
         clip_norm=self.clip_norm, max_participations=self._most_turns(rounds),
         replayed_rounds=len(self.past.replayed) + len(self.past.again))
 
+  def most_ledger(self, rounds):
+    return dataclasses.replace(self, sampler=base.everyone(self.sampler.population)).ledger(rounds)
+
   @property
   def clients_draw_noise(self):
     return True
