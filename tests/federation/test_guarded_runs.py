@@ -108,6 +108,8 @@ def test_a_plan_that_names_other_computations_is_refused_and_one_that_names_thes
   reads = {one.name: one.names for one in found.activities}
   assert [reads[name] for name in (rehearsal.ROUND, rehearsal.VALIDATION, rehearsal.TEST)] == [
       (name,) for name in found.names]
+  # No other file is counted, or looked for, than those that are trained on.
+  assert reads[rehearsal.COUNT] == reads[rehearsal.PRESENT] == found.names[:1]
   said = '\n'.join(words.lines(named, found, rehearsed))
   assert said.count('(as in the plan)') == len(found.computations)
   assert 'a round of training, at most 4 times' in said and 'float[16,3]' in said and 'nothing is promised' in said

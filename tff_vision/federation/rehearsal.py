@@ -208,8 +208,8 @@ def _counted(problem: tasks.Problem, counts: Sequence[int]) -> tasks.Problem:
 def names(plan: plan_lib.Plan, site: int, activities: Collection[str]) -> tuple[str, ...]:
   """Returns the names of the files of a site's clients that the activities read, as its executor sees them."""
   folder = plan.run_by().worker_data_dir.rstrip('/')
-  splits = [split for split, read_by in (('train', {ROUND, SURVEY}), ('validation', {VALIDATION}), ('test', {TEST}))
-            if read_by & set(activities)]
+  readers = {'train': {COUNT, PRESENT, ROUND, SURVEY}, 'validation': {VALIDATION}, 'test': {TEST}}
+  splits = [split for split, read_by in readers.items() if read_by & set(activities)]
   return tuple(f'{folder}/{records.file_name(client, split)}' for split in splits
                for client, of in enumerate(plan.site_of_clients) if of == site)
 
