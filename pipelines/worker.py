@@ -83,8 +83,8 @@ def _check_records(config, approved):
                      f'for {approved.site}.')
   counts = tuple(client.counts['train'] for client in sorted(prepared.clients, key=lambda client: client.number))
   if approved is not None and approved.examples not in ((), counts):
-    raise ValueError(f'approved={config.approved} states an epsilon for {", ".join(map(str, approved.examples))} '
-                     f'training images, and data_root={folder} has {", ".join(map(str, counts))}: run '
+    raise ValueError(f'approved={config.approved} was given for examples={",".join(map(str, approved.examples))} '
+                     f'training images, and data_root={folder} has {",".join(map(str, counts))}: run '
                      'pipelines.approve again.')
 
 

@@ -11,7 +11,7 @@ from tff_vision import configs
 from tff_vision.accounting import gdp
 from tff_vision.federation import approval, rehearsal
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.runtime.worker.guard import recording
+from tff_vision.runtime.worker.guard import audit, enforcement, recording, rules
 
 ROUNDS = 6
 
@@ -78,3 +78,16 @@ def test_rounds_that_begin_again_do_not_stop_the_approval_of_noise_for_so_many_r
   if privacy['privacy'] == 'dp_ftrl':  # One tree of a single level a round: six turns; one of them four times at most.
     assert once == pytest.approx(gdp.epsilon(math.sqrt(6) / 5, 1e-3))
     assert gdp.epsilon(math.sqrt(6 + 3) / 5, 1e-3) <= whole <= gdp.epsilon(2 * math.sqrt(6) / 5, 1e-3) * (1 + 1e-9)
+
+
+def test_numbers_of_images_are_approved_where_a_secure_sum_depends_on_them(tmp_path):
+  """What clients encode depends on them, as a worker says before it starts; later only digests would differ."""
+  made = lambda examples, **sections: approval.of(
+      guarded.plan('/data', **sections), 'south', rehearsal.Rehearsal(
+          sites=[recording.Recording() for _ in guarded.SITES], privacy=None, examples=examples),
+      spare_rounds=0, days=1, certificates=guarded.certificates(tmp_path))
+  assert made(guarded.EXAMPLES, **guarded.MASKS).examples == guarded.EXAMPLES[1:2]
+  assert made(()).examples == ()
+  watch = enforcement.Enforcement(made(()).rules(), audit.Log(tmp_path / 'log', made(()).rules().digest))
+  with pytest.raises(rules.Refused, match='differ, or the numbers of training images are others than the examples'):
+    watch.computation('0' * 64)

@@ -75,6 +75,7 @@ def test_encrypted_sums_pass_untouched(folder, address, tmp_path):
     approval.of(plan, 'north', rehearsed, spare_rounds=0, days=1, fewest_sites=4,
                 certificates=guarded.certificates(tmp_path))
   found = approval.read(tmp_path / 'north.json', tmp_path / 'north.crt')
+  assert found.examples == guarded.EXAMPLES[:1]  # A worker compares them with its records before it starts.
   said, bound = '\n'.join(words.lines(plan, found, rehearsed)), message_sizes.of_attempt(found, rehearsed)
   assert f'at most {bound:,} bytes of messages leave in each attempt at a sum' in said
   answers, values = (sum(one.get('bytes_out', 0) for one in audit.read(tmp_path / 'north.jsonl')

@@ -57,7 +57,7 @@ def test_a_record_that_has_changed_is_said_with_and_without_a_sandbox(site, sand
     site.record.write_bytes(whole)
 
 
-def test_an_epsilon_of_other_numbers_of_images_than_there_are_is_said(site, tmp_path):
+def test_an_approval_for_other_numbers_of_images_than_there_are_is_said(site, tmp_path):
   shutil.copytree(site.record.parent, tmp_path / 'data')
   manifest = site_manifest.read(tmp_path / 'data')
   (tmp_path / 'data' / site_manifest.NAME).write_text(dataclasses.replace(manifest, clients=tuple(
@@ -68,7 +68,7 @@ def test_an_epsilon_of_other_numbers_of_images_than_there_are_is_said(site, tmp_
   config = types.SimpleNamespace(data_root=str(tmp_path / 'data'), approved='approved.json')
   for examples in (), (17, 9):
     worker._check_records(config, dataclasses.replace(site.approval, examples=examples))
-  with pytest.raises(ValueError, match=r'epsilon for 1000, 9 training images, and data_root=.* has 17, 9: run'):
+  with pytest.raises(ValueError, match=r'examples=1000,9 training images, and data_root=.* has 17,9: run'):
     worker._check_records(config, dataclasses.replace(site.approval, examples=(1000, 9)))
 
 

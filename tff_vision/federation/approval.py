@@ -65,7 +65,7 @@ class Approval:
     fewest_sites: The same of sites, where they check keys or make masks.
     key_holder: The public key of the key holder's certificate, as of a `Peer`; '': there is none.
     examples: The number of training examples of each of the site's clients, in the order of the plan, with which
-      `epsilon` was computed; empty: it depends on none.
+      computations and `epsilon` were computed; empty: neither depends on them.
     computations, names, values, activities, most_clients, most_bytes, epsilon: As in `rules.Rules`.
   """
   version: int = VERSION
@@ -276,10 +276,10 @@ def _activity(plan: plan_lib.Plan, site: int, name: str, times: Sequence[Sequenc
 
 
 def _examples(plan, site, rehearsed) -> tuple[int, ...]:
-  counts = () if rehearsed.privacy is None else rehearsed.privacy.example_counts
-  if len(counts) == 0:
+  if not rehearsed.examples:
     return ()
-  return tuple(int(count) for count, of_site in zip(counts, plan.site_of_clients, strict=True) if of_site == site)
+  return tuple(count for count, of_site in zip(rehearsed.examples, plan.site_of_clients, strict=True)
+               if of_site == site)
 
 
 def rounds_here(plan: plan_lib.Plan, site: int, rehearsed: rehearsal.Rehearsal) -> int:

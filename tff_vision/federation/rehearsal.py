@@ -45,10 +45,12 @@ class Rehearsal:
     sites: For each site, what its guard wrote down.
     privacy: The plan of privacy, which says what rounds cost; None: nothing is trained.
     hides: What the secure sum says of itself, as in report.json.
+    examples: The number of training examples of each client, where computations or cost depend on it; empty: neither.
   """
   sites: Sequence[recording.Recording]
   privacy: privacy_plan.PrivacyPlan | None
   hides: Mapping[str, object] = dataclasses.field(default_factory=dict)
+  examples: Sequence[int] = ()
 
   @property
   def computations(self) -> tuple[str, ...]:
@@ -101,7 +103,9 @@ def rehearse(plan: plan_lib.Plan, examples: Sequence[int] = ()) -> Rehearsal:
       if evaluate is not None:
         with _noted(sites, name):
           evaluate(prepared.weights(state), _ROUNDS)
-    return Rehearsal(sites=sites, privacy=planned.plan, hides=prepared.secure_sum)
+    depends = made.config.secure.secure_sum != 'none' or len(planned.plan.example_counts)
+    return Rehearsal(sites=sites, privacy=planned.plan, hides=prepared.secure_sum,
+                     examples=tuple(known) if depends else ())
 
 
 def rehearse_survey(plan: plan_lib.Plan) -> Rehearsal:

@@ -82,7 +82,8 @@ class Enforcement(rules.Watch):
     self._rules.check_date()
     if digest not in self._rules.computations:
       raise rules.Refused(f'the computation {digest[:16]} is none of the {len(self._rules.computations)} that were '
-                          'approved; software, plan or graph differ.')
+                          'approved; software, plan or graph differ, or the numbers of training images are others '
+                          'than the examples given to pipelines.approve.')
 
   def value(self, key: str, names: Sequence[str]) -> None:
     self._rules.check_date()
