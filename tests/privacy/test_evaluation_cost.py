@@ -57,7 +57,9 @@ def test_under_correlated_noise_the_squares_of_mu_add_up(privacy):
 
 @pytest.mark.parametrize(('rounds', 'every', 'once', 'past', 'times'), [
     (50, 10, 1, {}, 6), (51, 10, 0, {}, 6), (1, 10, 0, {}, 1), (0, 10, 1, {}, 1),
-    (50, 10, 0, {'repeated': (10, 11)}, 7), (50, 10, 0, {'replayed': (3,)}, 6)])
+    (50, 10, 0, {'repeated': (10, 11)}, 7), (50, 10, 0, {'replayed': (3,)}, 6),
+    # Ten rounds were evaluated, checkpoints of the last five were lost, and the run ended after the sixth ran again.
+    (6, 1, 0, {'delivered': dict.fromkeys(range(1, 11), 3), 'repeated': (6,)}, 11)])
 def test_how_many_there_are_at_most(rounds, every, once, past, times):
   cost = evaluation_cost.EvaluationCost(noise_multiplier=2.0, every=every, once=once)
   assert cost.times(rounds, base.Past(**past)) == times

@@ -27,7 +27,9 @@ class EvaluationCost:
 
   def times(self, rounds: int, past: base.Past = base.Past()) -> int:  # noqa: B008  Frozen.
     """Returns the most evaluations that `rounds` rounds can have released; a round that ran again may be one more."""
-    return evaluated_rounds.count(rounds, self.every) + self.once + len(past.repeated) + len(past.replayed)
+    # Rounds that were finished before their checkpoints were lost have been evaluated, even if none reaches them again.
+    reached = max((rounds, *past.delivered))
+    return evaluated_rounds.count(reached, self.every) + self.once + len(past.repeated) + len(past.replayed)
 
   def mu(self, rounds: int, past: base.Past = base.Past()) -> float:  # noqa: B008
     """Returns the sensitivity over the noise of all of them together."""
