@@ -3,10 +3,12 @@
 import contextlib
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -141,6 +143,31 @@ def test_a_worker_is_called_through_the_connection_that_it_opened(tmp_path, pki)
       assert doubled([4]) == 8
     assert proxy.asked and set(proxy.asked) == {f'localhost:{port}'}
     assert 'again in' in worker.log.read_text()
+
+
+@workers.needs_ssh
+@workers.needs_nginx
+def test_folders_may_have_a_space_in_their_names(tmp_path, pki, monkeypatch):
+  """That for temporary files, on both sides, and that of the site's key."""
+  port, at = processes.free_port(), processes.free_port()
+  with contextlib.ExitStack() as stack:
+    # That of pytest is too long for the name of a socket.
+    apart = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='a 100% space ')))
+    monkeypatch.setenv('TMPDIR', str(apart))
+    key = shutil.copy(f'{pki}/127.0.0.2.dial', apart)
+    stack.enter_context(served(pki, port, {f'127.0.0.2:{at}': f'{pki}/127.0.0.2.dial.pub'}))
+    worker = workers.Worker(
+        tmp_path, '--sandbox=none', f'--tls_cert={pki}/127.0.0.2.crt', f'--tls_key={pki}/127.0.0.2.key',
+        f'--tls_client_ca={pki}/ca.crt', *options(pki, port, '127.0.0.2', at, dial_key=key))
+    stack.callback(worker.stop)
+    workers.wait_until(lambda: processes.listens(('127.0.0.2', at)))
+    assert all(any(path.name.startswith(f'tff_vision-{kind}-') for path in apart.iterdir())
+               for kind in ('worker', 'dial', 'doorway'))
+    config = runtime_config.RuntimeConfig(
+        runtime='workers', workers=(f'127.0.0.2:{at}',), tls_ca=f'{pki}/ca.crt', tls_cert=f'{pki}/coordinator.crt',
+        tls_key=f'{pki}/coordinator.key', reconnect_timeout=60.0)
+    with remote.remote_runtime(config):
+      assert doubled([21]) == 42
 
 
 @workers.needs_ssh

@@ -5,6 +5,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import grpc
@@ -16,7 +17,7 @@ import tensorflow_federated as tff
 from tests.runtime import workers
 from tff_vision.configs import runtime_config
 from tff_vision.runtime.driver import remote
-from tff_vision.runtime.worker import supervisor
+from tff_vision.runtime.worker import processes, supervisor
 
 pytestmark = [workers.needs_nginx, workers.needs_sandbox]
 
@@ -120,3 +121,13 @@ def test_a_folder_that_is_not_there_ends_the_command_with_one_sentence(tmp_path)
   worker = workers.Worker(tmp_path, '--data_root=/nowhere')
   assert worker.stop(signal.SIGCONT) == 1
   assert worker.log.read_text().strip() == "worker: error: data_root='/nowhere' is no folder."
+
+
+def test_a_folder_for_temporary_files_that_is_too_long_for_sockets_is_named(tmp_path, monkeypatch):
+  long = tmp_path / ('l' * 100)
+  long.mkdir()
+  monkeypatch.setattr(tempfile, 'tempdir', str(long))
+  with pytest.raises(ValueError, match=f"TMPDIR='{long}' is too long by [0-9]+: this worker has sockets there"):
+    with supervisor.Supervisor(supervisor.WorkerConfig(port=processes.free_port(), sandbox='bubblewrap')):
+      pass
+  assert not list(long.iterdir())

@@ -112,8 +112,8 @@ class Doorway:
       file.write(pathlib.Path(self._host_key).read_bytes())
     config = self._folder / 'sshd_config'
     config.write_text(f'''ListenAddress 127.0.0.1:{port}
-HostKey {host_key}
-AuthorizedKeysFile {keys}
+HostKey {dial_keys.quoted(host_key, tokens=False)}
+AuthorizedKeysFile {dial_keys.quoted(keys)}
 AllowUsers {pwd.getpwuid(os.getuid()).pw_name}
 PermitRootLogin prohibit-password
 AuthenticationMethods publickey

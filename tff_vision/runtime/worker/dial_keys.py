@@ -45,3 +45,13 @@ def public_line(path: str | os.PathLike[str], what: str) -> str:
     raise ValueError(f'{what}={path} holds no public key of OpenSSH; python -m pipelines.certificates makes one, '
                      'whose name ends with .pub.') from None
   return ' '.join(content.decode().split()[:2])
+
+
+def quoted(path: str | os.PathLike[str], *, tokens: bool = True) -> str:
+  """Returns a path as one word of OpenSSH's settings, where a space would end it.
+
+  Args:
+    tokens: Whether OpenSSH replaces `%` and a letter in this setting.
+  """
+  text = str(path).replace('\\', '\\\\').replace('"', '\\"')
+  return f'"{text.replace("%", "%%") if tokens else text}"'

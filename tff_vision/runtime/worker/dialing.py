@@ -99,9 +99,11 @@ def command(config: dial_config.DialConfig, port: int, folder: pathlib.Path) -> 
             f'{host}:{doorway}', '-CAfile', path(config.dial_ca), '-no-CApath', '-no-CAstore', *verified,
             *(['-proxy', config.dial_proxy] if config.dial_proxy else [])]
   options = {
-      'BatchMode': 'yes', 'ExitOnForwardFailure': 'yes', 'StrictHostKeyChecking': 'yes', 'UserKnownHostsFile': known,
+      'BatchMode': 'yes', 'ExitOnForwardFailure': 'yes', 'StrictHostKeyChecking': 'yes',
+      'UserKnownHostsFile': dial_keys.quoted(known),
       'GlobalKnownHostsFile': '/dev/null', 'HostKeyAlias': 'doorway', 'IdentitiesOnly': 'yes', 'IdentityAgent': 'none',
-      'IdentityFile': path(config.dial_key), 'PreferredAuthentications': 'publickey', 'ServerAliveInterval': '15',
+      'IdentityFile': dial_keys.quoted(path(config.dial_key)),
+      'PreferredAuthentications': 'publickey', 'ServerAliveInterval': '15',
       'ServerAliveCountMax': '3', 'ConnectTimeout': '20', 'LogLevel': 'ERROR', 'UpdateHostKeys': 'no',
       # The first costs three quarters of the second, which OpenSSH would take, and processors of sites are busy.
       'Ciphers': 'aes128-gcm@openssh.com,chacha20-poly1305@openssh.com',

@@ -109,8 +109,16 @@ def _head(folder, level):
   user = f'user {pwd.getpwuid(0).pw_name};' if os.getuid() == 0 else ''
   module = next((f'load_module {path};' for path in _MODULES if glob.glob(path)), '')
   return f'''{module} {user}
-daemon off; worker_processes 1; pid {_pid_file(folder)}; error_log stderr {level};
+daemon off; worker_processes 1; pid {_quoted(_pid_file(folder))}; error_log stderr {level};
 events {{ worker_connections 256; }}'''
+
+
+def _quoted(text):
+  """Returns a text as one word of the configuration; the folder for temporary files may have a space in its name."""
+  if any(sign in str(text) for sign in '$"\\\n'):
+    raise ValueError(f'{str(text)!r} has characters that the configuration of nginx cannot hold; give TMPDIR, the '
+                     'folder for temporary files, another path.')
+  return f'"{text}"'
 
 
 def _listen(host, port):
@@ -124,7 +132,7 @@ stream {{
   server {{
     listen {_listen(host, port)} {'ssl' if tls else ''} so_keepalive=on;
     {_secrets(tls)}
-    proxy_pass {'$behind' if tls else executor};
+    proxy_pass {'$behind' if tls else _quoted(executor)};
     proxy_connect_timeout 5s;
     proxy_buffer_size 64k;  # Models pass through; in its usual 16k they cost more calls of the system.
     proxy_timeout 24h;  # A round may be silent for long; the coordinator has deadlines of its own.
@@ -136,9 +144,10 @@ stream {{
 def _guard(folder, executor, tls):
   if tls is None:
     return ''
-  return f'''map $ssl_client_s_dn $behind {{ "CN={tls.client_name}" {executor}; default unix:{folder}/refused.sock; }}
+  refused = _quoted(f'unix:{folder}/refused.sock')
+  return f'''map $ssl_client_s_dn $behind {{ "CN={tls.client_name}" {_quoted(executor)}; default {refused}; }}
   server {{
-    listen unix:{folder}/refused.sock;
+    listen {refused};
     return "refused: this worker serves the certificate name {tls.client_name} only\\n";
   }}'''
 

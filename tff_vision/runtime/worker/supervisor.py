@@ -16,6 +16,7 @@ from tff_vision.runtime.worker import nginx, processes, sandbox
 
 SANDBOXES = ('bubblewrap', 'none')
 EXECUTORS = ('worker_binary', 'device')
+_LONGEST_SOCKET = 107  # Bytes of the name of a unix socket.
 _START_TIMEOUT = 30.0
 _PYTHON_START_TIMEOUT = 180.0
 _GUARD = 'guard.sock'
@@ -112,6 +113,8 @@ class Supervisor:
     processes.check_free(self._config.host, self._config.port)
     self._folder = pathlib.Path(tempfile.mkdtemp(prefix='tff_vision-worker-'))
     try:
+      if tls or self._config.sandbox != 'none':
+        self._check_room()
       self._start_executor()
       self._start_guard()
       self._start_door()
@@ -158,6 +161,12 @@ class Supervisor:
   def pids(self) -> list[int]:
     """The processes that this object has started."""
     return [process.pid for process in (self._executor, self._door) if process is not None]
+
+  def _check_room(self):
+    longest = os.fsencode(self._folder / 'socket' / sandbox.SOCKET)
+    if len(longest) > _LONGEST_SOCKET:
+      raise ValueError(f'TMPDIR={str(self._folder.parent)!r} is too long by {len(longest) - _LONGEST_SOCKET}: this '
+                       f'worker has sockets there, and Linux knows names of at most {_LONGEST_SOCKET} bytes.')
 
   def _start_executor(self):
     if self._executor is not None:
