@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -81,3 +82,16 @@ def test_clients_of_the_same_names_and_sizes_are_alike_only_if_they_have_the_sam
   assert given[0] == given[1] and given[0].content == given[2].content and given[0].division != given[2].division
   unknown = dataclasses.replace(built.task(CONFIG).images, fingerprint={})
   assert experiment.fingerprint(unknown).division != experiment.fingerprint(unknown).division
+
+
+def test_a_copy_of_a_run_that_was_stopped_is_not_gone_on_with_beside_it(tmp_path):
+  """Each would release its own rounds 2 and 3, and each charge replace the other's."""
+  budget = budget_file_config.BudgetFileConfig(budget_file=str(tmp_path / 'budget'), budget_epsilon=100.0)
+  experiment.run(CONFIG, configs.LaunchConfig(run_dir=str(tmp_path / 'one')), budget=budget,
+                 stop_requested=lambda: True)
+  shutil.copytree(tmp_path / 'one', tmp_path / 'copy')
+  go_on = lambda name: experiment.run(CONFIG, configs.LaunchConfig(run_dir=str(tmp_path / name), resume=True))
+  go_on('one')
+  with pytest.raises(ValueError, match='run_dir=.*copy went on elsewhere, as run_dir=.*one: this folder is a copy'):
+    go_on('copy')
+  assert budget_file.BudgetFile(budget).totals().epsilon == epsilon(3)

@@ -18,7 +18,7 @@ import json
 import os
 import pathlib
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from tff_vision import wording
@@ -58,6 +58,18 @@ def fingerprint(name: str, class_names: Sequence[str], clients: Sequence[tuple[s
   return Data(name=name, content=repr((name, *class_names)), division=repr((list(clients), examples)))
 
 
+@dataclasses.dataclass(frozen=True)
+class Session:
+  """One process that trains a run, from where an earlier one left it.
+
+  Attributes:
+    name: Random, so that no other process has it.
+    known: The names of all sessions in the run's journal, with this one.
+  """
+  name: str
+  known: Collection[str]
+
+
 class BudgetFile:
   """The budget file that a config names."""
 
@@ -66,8 +78,8 @@ class BudgetFile:
     self._config = config
     self._path = pathlib.Path(config.budget_file)
 
-  def reserve(self, run: str, data: Data, spent: privacy_losses.Spent | None, *, delta: float | None, label: str
-              ) -> budget_totals.Totals:
+  def reserve(self, run: str, data: Data, spent: privacy_losses.Spent | None, *, delta: float | None, label: str,
+              session: Session | None = None) -> budget_totals.Totals:
     """Charges the most that a run may cost; this replaces its earlier charge.
 
     Args:
@@ -75,13 +87,14 @@ class BudgetFile:
       spent: The most that the run may cost in total, including its cost so far; None: it gives no guarantee.
       delta: The run's delta; a new file uses it, unless the config gives one.
       label: A description of the run, for a reader of the file.
+      session: The process; None: the run has one only.
 
     Returns:
       The totals including this run.
 
     Raises:
-      ValueError: The run exceeds the budget and is not charged, or the file cannot be used. The message gives the
-        numbers.
+      ValueError: The run exceeds the budget and is not charged, it went on in another folder, or the file cannot be
+        used. The message gives the numbers.
     """
     if spent is None:
       raise ValueError(f'budget_file={self._path}: {label} promises no privacy, so no budget pays for it: choose '
@@ -91,7 +104,13 @@ class BudgetFile:
       self._check(header, data, spent, label)
       entries = {**journal.entries}
       before = entries.pop(run, None)
-      entries[run] = _entry('reserve', run, _keyed(header, data.division), spent, label)
+      if before and session and before.get('session', session.name) not in session.known:
+        # What was released there is in the other journal only, and this charge would replace it.
+        raise ValueError(
+            f'budget_file={self._path}: the run of {label} went on elsewhere, as {before["label"]}: this folder is a '
+            'copy, or was brought back from a backup, and its journal lacks what was released there. Go on with that '
+            'folder, or start a new run.')
+      entries[run] = _entry('reserve', run, _keyed(header, data.division), spent, label, session)
       totals = _totals(header, entries)
       if not totals.epsilon <= totals.budget:
         del entries[run]
@@ -107,7 +126,8 @@ class BudgetFile:
       journal.append(entries[run])
       return totals
 
-  def settle(self, run: str, data: Data, spent: privacy_losses.Spent, *, label: str) -> budget_totals.Totals:
+  def settle(self, run: str, data: Data, spent: privacy_losses.Spent, *, label: str, session: Session | None = None
+             ) -> budget_totals.Totals:
     """Charges the actual cost of a run, which may be more or less than its reservation; returns the totals.
 
     Raises:
@@ -116,7 +136,7 @@ class BudgetFile:
     with self._locked() as journal:
       if journal.header is None:
         raise ValueError(f'budget_file={self._path} holds no budget any more, to which {label} was charged.')
-      entry = _entry('settle', run, _keyed(journal.header, data.division), spent, label)
+      entry = _entry('settle', run, _keyed(journal.header, data.division), spent, label, session)
       journal.append(entry)
       return _totals(journal.header, {**journal.entries, run: entry})
 
@@ -232,8 +252,9 @@ class _Journal:
                        'was spent.') from None
 
 
-def _entry(kind, run, division, spent, label):
-  return {kind: run, 'time': _now(), 'label': label, 'unit': spent.unit, 'division': division,
+def _entry(kind, run, division, spent, label, session):
+  return {kind: run, **({} if session is None else {'session': session.name}), 'time': _now(), 'label': label,
+          'unit': spent.unit, 'division': division,
           'kinds': [loss.to_json() for loss in spent.kinds], 'kind_of': list(spent.kind_of)}
 
 

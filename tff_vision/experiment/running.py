@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from tff_vision import assembly, configs, trackers
 from tff_vision.accounting import budget_charge
+from tff_vision.accounting import budget_file as budget_file_lib
 from tff_vision.audit import run_audit
 from tff_vision.configs import budget_file_config
 from tff_vision.experiment import concluding, definition, following, planning, result, training
@@ -97,8 +98,10 @@ def _run(made, launch, watcher, fewer_clients):
     # Refused before anything of the run is written.
     chosen = selection.of(made.config.program.select_best, made.config.program.patience, planned.task.objective,
                           evaluations.measures)
-    charged = budget_charge.Charge(budget, run=secret, data=_identity(budget, planned.task.images),
-                                   delta=getattr(planned.plan, 'delta', None), label=f'run_dir={launch.run_dir}')
+    charged = budget_charge.Charge(
+        budget, run=secret, data=_identity(budget, planned.task.images), delta=getattr(planned.plan, 'delta', None),
+        label=f'run_dir={launch.run_dir}', session=None if budget.budget_file is None else
+        budget_file_lib.Session(journal.new_session(), journal.sessions))
     charged.reserve(planned.plan.spent(planned.program.rounds))
     if budget.budget_file is not None:
       journal.charge_to(budget.budget_file)
