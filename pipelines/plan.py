@@ -28,7 +28,8 @@ def main() -> None:
                               'coordinator has flags of its own')
   from tff_vision.federation import making
   plan = making.make(experiment_flags.experiment_config(), federation_flags.schema_config(), sites,
-                     runtime_flags.chosen_runtime(making.runtime_of(sites)))
+                     runtime_flags.chosen_runtime(making.runtime_of(sites)),
+                     fewer_clients=not flags.FLAGS['cohort_size'].present)
 
   from tff_vision.federation import problem  # Imported late: TensorFlow takes seconds, but errors must be fast.
   found = problem.of(plan)

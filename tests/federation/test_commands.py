@@ -27,6 +27,10 @@ def _plan(tmp_path_factory):
     ('plan', (*KIND, SITES, '--jit'), 'jit=True has no effect'),
     ('plan', (*KIND, SITES, '--math=bfloat16'), "math='bfloat16' has no effect here: the workers of the sites train"),
     ('plan', (*KIND, SITES, '--call_timeout=9', '--min_workers=4'), 'min_workers=4 is more than the 3 workers there'),
+    ('plan', (*KIND, SITES, '--cohort_size=5'), 'cohort_size=5 is larger than the population of 4 clients'),
+    ('plan', (*KIND, SITES, '--cohort_size=1', '--secure_sum=masks'), 'cohort_size=1 is too small for a secure sum'),
+    ('plan', (*KIND, SITES, '--privacy=dp_ftrl', '--sampling=round_robin', '--noise_multiplier=9', '--clip_norm=1',
+              '--evaluation_noise_multiplier=9', '--select_best=auc'), 'select_best=auc is not measured by sums'),
     ('train', ('--plan=nowhere.json',), 'there is no such file; python -m pipelines.plan makes one'),
     ('train', ('--plan=PLAN', '--rounds=3'), 'rounds=3 has no effect here: the plan decides'),
     ('train', ('--plan=PLAN', '--workers=a:1'), 'has no effect here: the plan decides'),
@@ -40,6 +44,13 @@ def _plan(tmp_path_factory):
 def test_what_a_command_refuses(pipeline, options, said, plan, run_pipeline, tmp_path):
   done = run_pipeline(pipeline, *(option.replace('PLAN', str(plan)) for option in options))
   assert done.code == 1 and said in done.err and len(done.err.splitlines()) == 1, done.err
+
+
+def test_a_plan_without_a_cohort_size_is_of_the_clients_that_there_are(run_pipeline, tmp_path):
+  """As in a simulation; sites, which rehearse the plan, could not approve a larger cohort."""
+  done = run_pipeline('plan', *KIND, SITES, f'--plan_out={tmp_path / "plan.json"}')
+  assert done.code == 0, done.err
+  assert json.loads((tmp_path / 'plan.json').read_text())['config']['cohort']['cohort_size'] == 4
 
 
 @pytest.mark.ci

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tff_vision import configs, labels, protocols, tasks
+from tff_vision import configs, labels, objectives, protocols, tasks
 from tff_vision.accounting import gdp
 from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.accounting.conditions import Accountant, Relation, Sampling, Scheme, Unit
@@ -84,9 +84,8 @@ def of(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.Privac
   if validation is not None and list(validation.client_ids) != list(task.images.train.client_ids):
     raise ValueError(f'select_best={config.program.select_best}: the validation examples of dataset='
                      f'{task.images.name} are those of other clients than it trains on.')
-  of_clients = not config.privacy.of_examples
-  most = config.privacy.evaluation_most_examples if of_clients else None
-  tally = tallies.of(task.objective) if noise is None else right_answers.of(task.objective, most)
+  of_clients, most = not config.privacy.of_examples, _most_examples(config)
+  tally = tally_of(config, task.objective)
   secure, rounds = config.secure, config.program.rounds
   at_once = _AT_ONCE if secure.secure_sum == 'none' else secure.secure_clients_max
   sums = (rounds // config.program.rounds_per_evaluation + 3) * -(-len(task.images.train) // at_once)
@@ -115,6 +114,19 @@ def of(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.Privac
                      # As in the ledger of training: in a fixed order, all clients are known.
                      relation=Relation.ZERO_OUT_ONE if of_clients and not plan.hides_attendance else
                      Relation.ADD_OR_REMOVE_ONE)
+
+
+def tally_of(config: configs.ExperimentConfig, objective: objectives.Objective
+             ) -> tallies.Tally:
+  """Returns what clients count on their held-out examples; right answers alone, where they are told with noise."""
+  if config.privacy.evaluation_noise_multiplier is None:
+    return tallies.of(objective)
+  return right_answers.of(objective, _most_examples(config))
+
+
+def _most_examples(config):
+  """Returns the most examples that a client counts as, where noise protects clients."""
+  return None if config.privacy.of_examples else config.privacy.evaluation_most_examples
 
 
 def costing(config: configs.ExperimentConfig, plan: plan_lib.PrivacyPlan, *, distant: bool) -> plan_lib.PrivacyPlan:

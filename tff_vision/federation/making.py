@@ -13,8 +13,12 @@ _MOST_CLIENTS = 10**6
 
 
 def make(config: configs.ExperimentConfig, schema: federation_config.SchemaConfig,
-         sites: federation_config.SitesConfig, runtime: runtime_config.RuntimeConfig) -> plan_lib.Plan:
+         sites: federation_config.SitesConfig, runtime: runtime_config.RuntimeConfig, *, fewer_clients: bool = False
+         ) -> plan_lib.Plan:
   """Returns the plan of an experiment, whose data set becomes that of the sites.
+
+  Args:
+    fewer_clients: A round has all clients if the sites have fewer than the config says.
 
   Raises:
     ValueError: Something is missing, illegal or incompatible.
@@ -23,8 +27,12 @@ def make(config: configs.ExperimentConfig, schema: federation_config.SchemaConfi
     if value not in ('plan', getattr(configs.DataConfig(), name)):
       raise ValueError(f'{name}={value!r} has no effect here: a plan opens no data set; say with image_shape and '
                        'class_names what the sites\' images are.')
-  config = dataclasses.replace(config, data=dataclasses.replace(config.data, dataset='plan', data_dir=None))
-  return plan_lib.make(config, _schema(config, schema), _sites(sites), runtime,
+  config, found = dataclasses.replace(
+      config, data=dataclasses.replace(config.data, dataset='plan', data_dir=None)), _sites(sites)
+  population = sum(len(site.clients) for site in found)
+  if fewer_clients and 0 < population < config.cohort.cohort_size:
+    config = dataclasses.replace(config, cohort=dataclasses.replace(config.cohort, cohort_size=population))
+  return plan_lib.make(config, _schema(config, schema), found, runtime,
                        shares_site_metrics=sites.shares_site_metrics,
                        most_examples=sites.most_examples if sites.private_counts else None)
 

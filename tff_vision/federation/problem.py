@@ -1,17 +1,27 @@
 """What a federation learns: the model and the kind of images of its plan, checked for fit; no data is read."""
 
 from tff_vision import objectives, tasks
-from tff_vision.experiment import planning
+from tff_vision.aggregation import secured
+from tff_vision.experiment import evaluations, planning
 from tff_vision.federation import images
 from tff_vision.federation import plan as plan_lib
+from tff_vision.participation import cohort_sampling
+from tff_vision.program import selection
 
 
 def of(plan: plan_lib.Plan) -> tasks.Problem:
   """Returns the problem of a plan.
 
   Raises:
-    ValueError: Model and images do not fit, or the plan's privacy does not cover what the plan tells.
+    ValueError: Model and images do not fit, the plan's privacy does not cover what the plan tells, the sites have too
+      few clients for its cohorts, or no sum over them measures what chooses the best model.
   """
   config, found = plan.experiment(), images.of(plan)
   planning.check_told(config, found)
-  return tasks.build_problem(config, found, objectives.build(config.task, found, config.data.normal_class))
+  cohort_sampling.build_cohort(config.cohort, population=len(plan.clients), seed=config.program.seed,
+                               sizes=secured.cohort_size_bounds(config.secure))
+  made = tasks.build_problem(config, found, objectives.build(config.task, found, config.data.normal_class))
+  if config.program.select_best is not None:
+    selection.of(config.program.select_best, config.program.patience, made.objective,
+                 evaluations.tally_of(config, made.objective).measures)
+  return made
