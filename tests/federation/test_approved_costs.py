@@ -1,5 +1,6 @@
 """What an approval says that begun rounds cost, where a coordinator chooses the cohorts, or rounds begin again."""
 
+import dataclasses
 import math
 
 import dp_accounting
@@ -7,9 +8,9 @@ import pytest
 from dp_accounting import pld
 
 from tests.federation import guarded
-from tff_vision import configs
+from tff_vision import configs, wording
 from tff_vision.accounting import gdp
-from tff_vision.federation import approval, rehearsal
+from tff_vision.federation import approval, rehearsal, words
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.runtime.worker.guard import audit, enforcement, recording, rules
 
@@ -91,3 +92,14 @@ def test_numbers_of_images_are_approved_where_a_secure_sum_depends_on_them(tmp_p
   watch = enforcement.Enforcement(made(()).rules(), audit.Log(tmp_path / 'log', made(()).rules().digest))
   with pytest.raises(rules.Refused, match='differ, or the numbers of training images are others than the examples'):
     watch.computation('0' * 64)
+
+
+def test_what_evaluations_cost_held_out_examples_is_said_beside_training(tmp_path):
+  private = {'privacy': 'example_dp_sgd', 'noise_multiplier': 2.0, 'evaluation_noise_multiplier': 3.0}
+  found, *_ = approved(private, tmp_path, spare_rounds=0)
+  plan = guarded.plan('/data', privacy=configs.PrivacyConfig(clip_norm=1.0, delta=1e-3, **private))
+  times = [rules.Activity(name=name, orders=(), most=most) for name, most in (
+      (rehearsal.ROUND, 40), (rehearsal.VALIDATION, 8), (rehearsal.TEST, 3))]
+  said, = words._held_out(plan, dataclasses.replace(found, activities=tuple(times)), 1e-3)
+  assert f'epsilon at most {wording.at_most(gdp.epsilon(8**0.5 / 3, 1e-3))} at delta 0.001 after 8 eval' in said
+  assert not list(words._held_out(guarded.plan('/data', **guarded.EXAMPLE_DP), found, 1e-3))

@@ -1,9 +1,11 @@
 """An approval in plain words, for the person who gives it."""
 
 import base64
+import math
 from collections.abc import Iterator
 
 from tff_vision import wording
+from tff_vision.accounting import gdp
 from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.federation import approval as approval_lib
 from tff_vision.federation import message_sizes, rehearsal
@@ -113,3 +115,16 @@ def _cost(plan, approved, rehearsed):
   yield f'  {stated.sentence(wording.at_most(planned))}'
   if not stated.against_server:
     yield '  It holds for whoever sees the models, and not against a coordinator that reads this site\'s sum.'
+  yield from _held_out(plan, approved, stated.delta)
+
+
+def _held_out(plan, approved, delta):
+  """Yields what evaluations cost a held-out example, where the epsilon of training does not include them."""
+  privacy = plan.experiment().privacy
+  times = [one.most for one in approved.activities if one.name in (rehearsal.VALIDATION, rehearsal.TEST)]
+  if privacy.evaluation_noise_multiplier is None or not privacy.of_examples or not times:
+    return
+  epsilon = gdp.epsilon(math.sqrt(max(times)) / privacy.evaluation_noise_multiplier, delta)
+  yield (f'Privacy of held-out examples, which are not trained on: epsilon at most {wording.at_most(epsilon)} at delta '
+         f'{wording.at_most(delta, ".3g")} after {max(times)} evaluations, for whoever reads the reports; the '
+         'coordinator opens the sums before it adds the noise.')
