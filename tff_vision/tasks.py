@@ -53,6 +53,10 @@ class Problem:
         losses.check(self.loss_fn, self.batch_spec[1], tf.TensorSpec(made.output_shape, made.outputs[0].dtype))
       object.__setattr__(self, 'checked', model)
 
+  def check_file(self, name: str) -> None:
+    """Refuses a model that no Keras file can hold; `name` is the model in the message. Raises: ValueError: Says why."""
+    check.check_file(self.keras_model(), name)
+
   @functools.cached_property
   def objective(self) -> objectives.Objective:
     """The objective of the model."""

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs, experiment, labels, models, values
+from tff_vision import configs, experiment, labels, models, plugins, values
 from tff_vision.data import given, images
 from tff_vision.learning import algorithm as algorithm_lib
 from tff_vision.objectives import base, classification
@@ -60,8 +60,8 @@ def check_model(build: Callable[[tuple[int, int, int], int], tf.keras.Model],
                 input_shape: tuple[int, int, int] = (32, 32, 3), num_classes: int = 10) -> None:
   """Checks that a model function gives a model that can be trained over clients.
 
-  Checked: the shapes; float32; no trainable BatchNorm; the same structure on each call; outputs are finite and are not
-  probabilities.
+  Checked: the shapes; float32; no trainable BatchNorm; that a Keras file can hold it; the same structure on each call;
+  outputs are finite and are not probabilities.
 
   Raises:
     AssertionError: The message says what does not hold.
@@ -70,6 +70,7 @@ def check_model(build: Callable[[tuple[int, int, int], int], tf.keras.Model],
   first, second = build(input_shape, num_classes), build(input_shape, num_classes)
   with _sentence():
     check.check(first, input_shape=input_shape, output_shape=(num_classes,))
+    check.check_file(first, f'model={plugins.name_of(build)}')
   shapes = [[tuple(w.shape) for w in model.weights] for model in (first, second)]
   assert shapes[0] == shapes[1], 'two calls give models of different weights.'
   x = np.random.default_rng(0).normal(size=(16, *input_shape)).astype(np.float32)

@@ -24,6 +24,26 @@ class Subclassed(tf.keras.Model):
     return self.dense(self.flat(inputs))
 
 
+class Doubled(layers.Layer):
+  """Is not registered with Keras, so that no file can hold it."""
+
+  def call(self, inputs):
+    return 2 * inputs
+
+
+def with_layer(layer):
+  return lambda input_shape, num_classes: tf.keras.Sequential(
+      [layers.Input(input_shape), layers.Flatten(), layer(), layers.Dense(num_classes)])
+
+
+def with_tensors(inputs, outputs):
+  """Returns a builder of a model whose inputs and outputs stand in the structures that two functions make."""
+  def build(input_shape, num_classes):
+    pixels = tf.keras.Input(input_shape)
+    return tf.keras.Model(inputs(pixels), outputs(layers.Dense(num_classes)(layers.Flatten()(pixels))))
+  return build
+
+
 def called(input_shape, num_classes):
   model = Subclassed(num_classes)
   model(tf.keras.Input(input_shape))
@@ -49,11 +69,30 @@ def one_round(made):
     (lambda input_shape, num_classes: tf.keras.Sequential([layers.Flatten(), layers.Dense(num_classes)]),
      r'\(Sequential\) does not know its input.*: begin it with tf.keras.Input'),
     (lambda input_shape, num_classes: Subclassed(num_classes), r'\(Subclassed\) does not know its input'),
-    (called, r'\(Subclassed\) does not know its input')])
+    (called, r'\(Subclassed\) does not know its input'),
+    (with_tensors(lambda x: {'pixels': x}, lambda y: y), r'takes tensors by name \(pixels\): make it as'),
+    (with_tensors(lambda x: x, lambda y: {'logits': y}), r'returns tensors by name \(logits\): make it as'),
+    (with_tensors(lambda x: [x, tf.keras.Input((3,))], lambda y: y), 'takes 2 tensors: make it as'),
+    (with_tensors(lambda x: x, lambda y: (y, 2 * y)), 'returns 2 tensors: make it as')])
 def test_models_that_cannot_be_built_are_refused_in_one_sentence(model, said):
   with pytest.raises(ValueError, match=said) as refused:
     assert experiment(model).problem
   assert '\n' not in str(refused.value)
+
+
+@pytest.mark.parametrize(('layer', 'said'), [
+    (Doubled, 'model=.* cannot be saved as a Keras file and read again.*Doubled.*register every class of your own'),
+    (lambda: layers.Lambda(lambda x: 2 * x), r"model=.*: layer 'lambda.*' is a Lambda with Python code inside")])
+def test_a_model_that_no_file_can_hold_is_refused_before_it_is_trained(layer, said, tmp_path):
+  with pytest.raises(ValueError, match=said) as refused:
+    experiment(with_layer(layer)).run(tmp_path / 'run')
+  assert '\n' not in str(refused.value) and not (tmp_path / 'run').exists()
+  with pytest.raises(AssertionError, match=said):
+    tv.testing.check_model(with_layer(layer))
+
+
+def test_a_model_in_lists_of_one_tensor_is_trained():
+  one_round(experiment(with_tensors(lambda x: [x], lambda y: [y])))
 
 
 def test_a_model_that_is_shared_or_changes_between_calls_is_refused():

@@ -8,7 +8,7 @@ import pathlib
 import time
 from collections.abc import Callable
 
-from tff_vision import assembly, configs, trackers
+from tff_vision import assembly, catalogue, configs, plugins, trackers
 from tff_vision.accounting import budget_charge
 from tff_vision.accounting import budget_file as budget_file_lib
 from tff_vision.audit import run_audit
@@ -72,6 +72,10 @@ def _run(made, launch, watcher, fewer_clients):
     return _finished(made, directory, launch)
   planning.check(made)
   problem = made.problem
+  config = made.config
+  if plugins.is_own(config.model.model, catalogue.names('model')) or plugins.is_own(
+      config.task.task, catalogue.names('task')):  # Those of the package can be saved.
+    problem.check_file(f'model={plugins.shown(config.model.model)}')
   if made.config.aggregation.contribution != 'none':  # Refused before anything is written.
     contribution.metric_of(made.config.aggregation, problem.objective, problem.images.test)
   if launch.resume:

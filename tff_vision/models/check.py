@@ -1,9 +1,11 @@
 """Checks whether a Keras model can be trained by federated averaging."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
+from tff_vision import plugins
 from tff_vision.models import keras_files, local_norm, personal_layers
 
 
@@ -20,6 +22,12 @@ def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], output_sh
     ValueError: The message names the layer or the shape, and says what to do.
   """
   _check_known(model)
+  for what, shape in (('takes', model.input_shape), ('returns', model.output_shape)):
+    # Keras writes the shape of one tensor as a tuple of sizes, those of several as a list, a tuple or by names.
+    if not isinstance(shape, tuple) or any(isinstance(side, tuple) for side in shape):
+      parts = f'tensors by name ({", ".join(shape)})' if isinstance(shape, dict) else f'{len(shape)} tensors'
+      raise ValueError(f'Model {model.name!r} {what} {parts}: make it as tf.keras.Model(inputs, outputs) of one tensor '
+                       'each, the images and the outputs.')
   _check_batch_normalisations(model, personal)
   for layer in leaves(model):
     if keras_files.is_adapted(layer):
@@ -44,6 +52,30 @@ def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], output_sh
       needed not in (None, side) for side, needed in zip(found, output_shape, strict=True)):
     wanted = str(tuple(output_shape)).replace('None', 'any')
     raise ValueError(f'Model {model.name!r} returns {found}, the data needs {wanted}.')
+
+
+def check_file(model: tf.keras.Model, name: str) -> None:
+  """Refuses a model that Keras cannot read again from a file: a run would train it, and fail when it is exported.
+
+  Args:
+    name: The model, as the message names it.
+
+  Raises:
+    ValueError: The message says which class or layer, and what to do.
+  """
+  for layer in model.submodules:
+    if isinstance(layer, tf.keras.layers.Lambda) and not isinstance(layer.get_config()['function'], str):
+      raise ValueError(f'{name}: layer {layer.name!r} is a Lambda with Python code inside, which Keras does not read '
+                       'from a file again: write it as a class of a layer.')
+  with tempfile.TemporaryDirectory() as folder:
+    try:
+      model.save(f'{folder}/model.keras')
+      tf.keras.models.load_model(f'{folder}/model.keras', compile=False)
+    except Exception as error:  # Layers of a user may raise anything.
+      raise ValueError(
+          f'{name} cannot be saved as a Keras file and read again, as a run does at its end ({plugins.reason(error)}): '
+          'register every class of your own by @tf.keras.utils.register_keras_serializable(), and let its get_config '
+          'return the arguments of its __init__.') from error
 
 
 def _check_known(model):
