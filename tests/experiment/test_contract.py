@@ -1,5 +1,6 @@
 """Algorithms and objectives that break their contract are refused in one sentence, and nothing is ignored silently."""
 
+import collections
 import dataclasses
 import types
 
@@ -10,6 +11,8 @@ import tensorflow as tf
 import tff_vision as tv
 from tff_vision import configs
 from tff_vision.objectives import classification
+
+Pair = collections.namedtuple('Pair', 'one other')
 
 
 class Works(tv.Algorithm):
@@ -38,6 +41,27 @@ class Steps(tv.Algorithm):
 
   def step(self, server, mean, share, weights):
     return self.made(server, mean, share)
+
+
+class Counts(tv.Algorithm):
+  """Clients keep what `first` is and `following` makes of it; so does the server."""
+  keeps = True
+
+  def __init__(self, first, following):
+    self.first, self.following = first, following
+
+  def work(self, client):
+    trained = client.descend()
+    return tv.Work(trained=trained, sent=tuple(trained.update()), kept=self.following(client.brought))
+
+  def brings(self, weights):
+    return self.first
+
+  def server_state(self, weights):
+    return self.first
+
+  def step(self, server, mean, share, weights):
+    return self.following(server), mean
 
 
 class Shown(tv.Algorithm):
@@ -74,6 +98,14 @@ def sent(trained, change=lambda part: part, **more):
     (Works(lambda trained, client: sent(trained, kept=tf.zeros([2]))), 'which is lost unless Works.keeps is True'),
     (Works(lambda trained, client: sent(trained), keeps=True), 'must return as kept what brings describes'),
     (Works(lambda trained, client: sent(trained, kept=tf.zeros([3])), keeps=True), r'found float32\(3,\) in place of'),
+    (Counts(tf.constant('x'), lambda own: own), r'Counts.brings must describe a state of numbers, found string\(\)'),
+    (Counts((0, None), lambda own: own), 'Counts.brings must describe a state of numbers, found NoneType'),
+    (Counts((), lambda own: own), 'Counts.brings must describe a state of one number or more'),
+    (Counts(Pair(1.0, 2.0), lambda own: own), 'in tuples, lists and dictionaries, found Pair'),
+    (Steps(lambda server, mean, share: (server, mean), server_state=lambda weights: None),
+     'Steps.server_state must return tensors or'),
+    (Steps(lambda server, mean, share: (server, mean), server_state=lambda weights: 1 / 0),
+     'Steps.server_state fails with ZeroDivisionError'),
     (Keeps(), 'Keeps.brings must return the state'),
     (Steps(lambda server, mean, share: None), r'must return \(the next state, the gradient\), found NoneType'),
     (Steps(lambda server, mean, share: (server, mean[:1])), 'a gradient like the weights, a list: found 1 tensors'),
@@ -87,6 +119,24 @@ def test_algorithms_that_break_the_contract_are_refused_in_one_sentence(algorith
   with pytest.raises(ValueError, match=said) as refused, tv.open_runtime() as place:
     experiment(algorithm=algorithm).prepare(place)
   assert '\n' not in str(refused.value)
+
+
+@pytest.mark.parametrize(('first', 'following', 'after_two'), [
+    (tf.constant(3), lambda own: own + 1, 5), (np.uint8(3), lambda own: own + tf.constant(1, tf.uint8), 5),
+    (False, tf.logical_not, False), (0.0, lambda own: 7.0, 7.0),
+    ({'b': tf.constant(0), 'a': tf.ones([2])}, lambda own: {'a': own['a'] * 2, 'b': own['b'] + 1},
+     {'b': 2, 'a': np.array([4.0, 4.0])}),
+    ([tf.zeros([2]), tf.zeros([2])], lambda own: [own[1], own[0] + 1], [np.ones(2), np.ones(2)])])
+def test_what_clients_and_the_server_keep_may_be_any_numbers_in_any_order(first, following, after_two):
+  with tv.open_runtime() as place:
+    training = experiment(algorithm=Counts(first, following)).prepare(place)
+    state = training.begin()
+    for round_num in (1, 2):
+      state = training.next(state, round_num, [0]).state
+    for found in (training.states.read(0, None), state.finalizer['algorithm']):
+      same = [np.array_equal(one, other) for one, other in zip(
+          tf.nest.flatten(found), tf.nest.flatten(after_two), strict=True)]
+      assert same and all(same)
 
 
 def test_a_declared_share_is_read():

@@ -4,9 +4,12 @@ Without this, a user's mistake is an error of TensorFlow or TFF far from it, or 
 declared would be zero, and a state that is not declared would be lost.
 """
 
-from collections.abc import Sequence
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tff_vision import plugins
@@ -45,7 +48,9 @@ def work(algorithm: algorithm_lib.Algorithm, client: algorithm_lib.Client) -> al
     return found
   if differing := _difference(found.kept, client.brought):
     raise ValueError(f'{name} must return as kept what brings describes: {differing}.')
-  return found
+  kept = [tf.convert_to_tensor(part, wanted.dtype)
+          for part, wanted in zip(tf.nest.flatten(found.kept), tf.nest.flatten(client.brought), strict=True)]
+  return dataclasses.replace(found, kept=tf.nest.pack_sequence_as(client.brought, kept))
 
 
 def step(algorithm: algorithm_lib.Algorithm, server: Any, mean: Any, share: tf.Tensor, weights: algorithm_lib.Tensors
@@ -68,20 +73,65 @@ def step(algorithm: algorithm_lib.Algorithm, server: Any, mean: Any, share: tf.T
   if tf.is_tensor(gradient) or (differing := _difference(list(gradient), list(weights))):
     raise ValueError(f'{name} must return a gradient like the weights, a list: '
                      f'{"found one tensor" if tf.is_tensor(gradient) else differing}.')
-  return own, gradient
+  # The order of a dictionary's keys is part of the state's type, and `step` may give another.
+  return tf.nest.pack_sequence_as(server, tf.nest.flatten(own)), gradient
+
+
+def server_state(algorithm: algorithm_lib.Algorithm, weights: algorithm_lib.Tensors) -> Any:
+  """Returns what `algorithm.server_state` returns.
+
+  Raises:
+    ValueError: It fails, or returns something that is no tensor.
+  """
+  name = f'{type(algorithm).__name__}.server_state'
+  found = _called(algorithm, name, algorithm.server_state, weights)
+  for part in tf.nest.flatten(found):
+    if part is None:
+      raise ValueError(f'{name} must return tensors or (), found {_shown(part)}.')
+  # TFF traces no tensors that were made outside of its graph, such as attributes of the algorithm.
+  return tf.nest.map_structure(lambda part: part.numpy() if hasattr(part, 'numpy') else part, found)
+
+
+def shown(algorithm: algorithm_lib.Algorithm, server: Any) -> Any:
+  """Returns what `algorithm.shown` returns.
+
+  Raises:
+    ValueError: It fails.
+  """
+  return _called(algorithm, f'{type(algorithm).__name__}.shown', algorithm.shown, server)
 
 
 def brings(algorithm: algorithm_lib.Algorithm, weights: algorithm_lib.Tensors) -> Any:
-  """Returns what `algorithm.brings` returns.
+  """Returns what `algorithm.brings` returns, with tuples for lists and ordered dictionaries for others.
+
+  A client's data holds it, and `tf.data` takes a list for one tensor and the order of a dictionary for unknown.
 
   Raises:
-    ValueError: It fails, or clients keep a state that it does not describe.
+    ValueError: It fails, or clients keep a state that it does not describe, or that is no numbers.
   """
   name = f'{type(algorithm).__name__}.brings'
   found = _called(algorithm, name, algorithm.brings, weights)
-  if algorithm.keeps and found is None:
-    raise ValueError(f'{name} must return the state that a client keeps before its first round, because keeps is True.')
-  return found
+  if found is None:
+    if algorithm.keeps:
+      raise ValueError(f'{name} must return the state that a client keeps before its first round, because keeps is '
+                       'True.')
+    return None
+  parts = tf.nest.flatten(found)
+  for part in parts:
+    if np.asarray(part).dtype.kind not in 'biuf':
+      raise ValueError(f'{name} must describe a state of numbers, found {_shown(part)}.')
+  if not parts:
+    raise ValueError(f'{name} must describe a state of one number or more, found none; without a state, set keeps to '
+                     'False.')
+  return _settled(found, name)
+
+
+def _settled(value, name):
+  if hasattr(value, '_fields'):
+    raise ValueError(f'{name} must describe a state in tuples, lists and dictionaries, found {type(value).__name__}.')
+  if isinstance(value, Mapping):
+    return collections.OrderedDict((key, _settled(part, name)) for key, part in value.items())
+  return tuple(_settled(part, name) for part in value) if isinstance(value, (list, tuple)) else value
 
 
 def _called(algorithm, name, method, *arguments):

@@ -141,7 +141,8 @@ def shown(task: tasks.Task, chosen: algorithm_lib.Algorithm) -> Sequence[tf.Tens
   if not chosen.shows:
     return ()
   specs = tuple(tff.types.type_to_tf_tensor_specs(task.weights_type).trainable)
-  return [tf.convert_to_tensor(part) for part in tf.nest.flatten(chosen.shown(chosen.server_state(specs)))]
+  server = contract.server_state(chosen, specs)
+  return [tf.convert_to_tensor(part) for part in tf.nest.flatten(contract.shown(chosen, server))]
 
 
 def tells(task: tasks.Task, algorithm: configs.AlgorithmConfig) -> told.Told:

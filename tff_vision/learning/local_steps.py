@@ -275,6 +275,7 @@ def all_finite(parts: Sequence[tf.Tensor]) -> tf.Tensor:
   A sum of squares is finite only if each number is finite. A sum that is not finite may also come from finite numbers
   whose squares exceed the range of float32; only in that case each number is checked.
   """
+  parts = [part for part in parts if part.dtype.is_floating]
   squares = tf.add_n([tf.constant(0.0), *(tf.cast(tf.nn.l2_loss(part), tf.float32) for part in parts)])
   return tf.cond(tf.math.is_finite(squares), lambda: tf.constant(True),
                  lambda: tf.reduce_all([tf.reduce_all(tf.math.is_finite(part)) for part in parts]))

@@ -73,7 +73,7 @@ def build_client_work(task: tasks.Task, algorithm: algorithm_lib.Algorithm, loca
   def show(state):
     if server_state_type is None:
       return ()
-    return collections.OrderedDict(round_num=state['rounds'] + 1, shown=algorithm.shown(state['algorithm']))
+    return collections.OrderedDict(round_num=state['rounds'] + 1, shown=contract.shown(algorithm, state['algorithm']))
 
   @tff.tensorflow.computation(show.type_signature.result, task.weights_type, data_type)
   def train(shown, weights, data):

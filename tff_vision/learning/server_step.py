@@ -43,7 +43,7 @@ class ServerStep:
     def initial():
       specs = tuple(tff.types.type_to_tf_tensor_specs(self.weights_type).trainable)
       state = collections.OrderedDict(optimizer=self.optimizer.initialize(specs), rounds=tf.constant(0),
-                                      algorithm=self.algorithm.server_state(specs))
+                                      algorithm=contract.server_state(self.algorithm, specs))
       if self.algorithm.reads_share:
         state[told.COHORT_WEIGHT] = tf.constant(0.0)
       return state
