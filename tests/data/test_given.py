@@ -24,6 +24,7 @@ class Data:
     ({'clients': {1: (X, Y), '1': (X, Y), 2: (X, Y)}}, "client has 2 keys that are '1' as text"),
     ({'test': {1: (X, Y), '1': (X, Y)}}, "test has 2 keys that are '1' as text"),
     ({'validation': {1: (X, Y), '1': (X, Y)}}, "validation has 2 keys that are '1' as text"),
+    ({'clients': {'a\ud800': (X, Y)}}, r"client 'a\\ud800' has a character in its name that no file can hold"),
     ({'preprocessing': 'standardize'}, "preprocessing must be a tff_vision.data.Preprocessing, found 'standardize'"),
     ({'class_names': 'abc'}, "class_names must be a list of names, found the text 'abc'"),
     ({'pixel_range': (1, 0)}, r'pixel_range must be \(BLACK, WHITE\), .*; found \(1, 0\)'),
@@ -48,8 +49,36 @@ def test_arrays_of_any_range_may_say_what_is_black_and_white():
 @pytest.mark.parametrize(('train', 'test', 'said'), [
     (5, 5, 'train must be a tff.simulation.datasets.ClientData, found int'),
     (Data({'pixels': X, 'label': Y}), None, 'test must be a tff.simulation.datasets.ClientData, found NoneType'),
-    (Data((X, Y)), Data((X, Y)), 'must be mappings with pixels and label, found tuple'),
-    (Data({'pixels': X[:0], 'label': Y[:0]}), Data({'pixels': X, 'label': Y}), 'client a of the client data has no')])
+    (Data((X, Y)), Data((X, Y)), 'must be mappings with pixels and label, found tuple')])
 def test_client_data_of_another_kind_is_refused(train, test, said):
   with pytest.raises(ValueError, match=said):
     tv.data.from_client_data(train, test)
+
+
+class ByClient(Data):
+  """Client data whose clients have the elements of `elements`, in batches of `batch`."""
+
+  def __init__(self, elements, batch=None):
+    super().__init__(elements, list(elements))
+    self._batch = batch
+
+  def create_tf_dataset_for_client(self, client):
+    made = tf.data.Dataset.from_tensor_slices(self._elements[client])
+    return made if self._batch is None else made.batch(self._batch)
+
+
+def part(count):
+  return {'pixels': X[:count], 'label': Y[:count]}
+
+
+def test_clients_of_client_data_may_have_no_example():
+  made = tv.data.from_client_data(ByClient({'a': part(6), 'b': part(0), 'c': part(5)}),
+                                  ByClient({'a': part(0), 'c': part(2)}))
+  assert made.train.sizes.tolist() == [6, 0, 5]
+  assert [len(positions) for positions in made.test.clients] == [0, 0, 2] and made.test.examples.x.dtype == np.uint8
+
+
+def test_batches_of_client_data_are_refused():
+  with pytest.raises(ValueError, match=r'pixels of client a of the client data has several shapes, '
+                     r'\[2, 8, 8\], \[4, 8, 8\]: .* without batches'):
+    tv.data.from_client_data(ByClient({'a': part(6)}, batch=4), ByClient({'a': part(6)}))

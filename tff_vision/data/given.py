@@ -139,19 +139,35 @@ def _check_names(what, given):
   name, number = collections.Counter(map(str, given)).most_common(1)[0] if given else ('', 0)
   if number > 1:
     raise ValueError(f'{what} has {number} keys that are {name!r} as text: give each client a name of its own.')
+  for name in map(str, given):
+    if name != name.encode(errors='replace').decode():
+      raise ValueError(f'{what} {name!r} has a character in its name that no file can hold: give it another name.')
 
 
 def _read(dataset, image, label, client):
-  elements = list(dataset.as_numpy_iterator())
-  if not elements:
-    raise ValueError(f'client {client} of the client data has no example.')
-  if not isinstance(elements[0], Mapping):
+  spec = dataset.element_spec
+  if not isinstance(spec, Mapping):
     raise ValueError(f'elements of the client data must be mappings with {image} and {label}, found '
-                     f'{type(elements[0]).__name__}.')
-  if missing := {image, label} - set(elements[0]):
+                     f'{type(spec).__name__}.')
+  if missing := {image, label} - set(spec):
     raise ValueError(f'elements of the client data lack {", ".join(sorted(missing))}; they have '
-                     f'{", ".join(sorted(elements[0]))}.')
-  return np.stack([element[image] for element in elements]), np.stack([element[label] for element in elements])
+                     f'{", ".join(sorted(spec))}.')
+  elements = list(dataset.as_numpy_iterator())
+  return tuple(_stacked([element[name] for element in elements], spec[name], f'{name} of client {client}')
+               for name in (image, label))
+
+
+def _stacked(parts, spec, what):
+  """Returns values as one array; without any, as an empty one of their spec."""
+  if not parts:
+    if not spec.shape.is_fully_defined():
+      raise ValueError(f'{what} of the client data has no example, and its shape is not known, {spec.shape}.')
+    return np.zeros((0, *spec.shape), spec.dtype.as_numpy_dtype)
+  if len(shapes := {np.shape(part) for part in parts}) > 1:
+    found = ', '.join(str(list(shape)) for shape in sorted(shapes)[:3])
+    raise ValueError(f'{what} of the client data has several shapes, {found}: an element must be one image with its '
+                     'label, all of one size, without batches.')
+  return np.stack(parts)
 
 
 def _examples(given, target, pixel_range):
