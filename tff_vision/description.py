@@ -29,6 +29,7 @@ _SECRET_NAME = re.compile(
     r'(^|[ _(])(secret|password|passwd|passphrase|token|credential|api_?key|access_?key|private_?key)s?($|[_)])',
     re.IGNORECASE)
 _SECRET_TEXT = re.compile(r'-----BEGIN |://[^/\s:]*:[^/\s@]+@|\b(sk|gh[pousr]|xox[abp]|AKIA)[-_]?[A-Za-z0-9]{16,}')
+_COUNTER = re.compile(r'_\d+(?=\W)')
 _WITHHELD = {'withheld': 'looks like a secret'}
 _BY_REPR = (complex, range, slice, decimal.Decimal)  # Have no attributes that say what they are.
 _DATA = (bool, int, float, str, bytes, tuple, list, set, frozenset, Mapping, enum.Enum, pathlib.PurePath,
@@ -95,6 +96,8 @@ class _Walk:
       return str(value)
     if isinstance(value, _BY_REPR):
       return repr(value)
+    if hasattr(type(value), 'is_assignable_from'):  # A TFF type; its attributes hold a hash of this process.
+      return self._text(str(value), path)
     if hasattr(value, 'dtype') and hasattr(value, 'shape') and not isinstance(value, type):
       return self._array(value, path)
     return self._object(value, path)
@@ -185,6 +188,7 @@ def _parts_of(value) -> Iterator[tuple[str, Any]]:
     yield 'function', value.python_function
   elif hasattr(type(value), 'type_signature'):  # A TFF computation.
     yield 'type', str(value.type_signature)[:_LONGEST_TEXT]
+    yield 'computation', _code_of_computation(value)
   elif hasattr(type(value), 'trainable_weights'):  # A Keras layer or model; its other attributes grow with calls.
     yield 'weights', value.get_weights() if value.built else []
   elif dataclasses.is_dataclass(value):
@@ -196,6 +200,9 @@ def _parts_of(value) -> Iterator[tuple[str, Any]]:
       yield from ((name, getattr(value, name)) for name in ((slots,) if isinstance(slots, str) else slots)
                   if name not in ('__dict__', '__weakref__') and hasattr(value, name))
   kind = value if isinstance(value, type) else type(value)
+  if not _is_the_users(kind) and '<locals>' in kind.__qualname__:  # TFF's clipping factory has no attributes.
+    for name, part in vars(kind).items():
+      yield from ((f'{name}({held})', value) for method in _functions_of(part) for held, value in _captured(method))
   for base in kind.__mro__ if _is_the_users(kind) else ():
     if base is not kind and _is_the_users(base):
       yield f'base {base.__qualname__}', base
@@ -207,6 +214,16 @@ def _parts_of(value) -> Iterator[tuple[str, Any]]:
       # Not all values are in the source: some are computed, or assigned later, and a typed-in class has no source.
       if _is_the_users(base) and _is_setting(part, base.__module__) and not name.startswith('__'):
         yield f'class {name}', part
+
+
+def _code_of_computation(value):
+  """Returns what a TFF computation computes, its constants included, as bytes that are the same in every process.
+
+  TensorFlow numbers the names in graphs by what the process traced before, and orders functions by their names.
+  """
+  from google.protobuf import text_format  # Part of TensorFlow, which has made the computation.
+  lines = text_format.MessageToString(type(value).get_proto(value)).splitlines()
+  return '\n'.join(sorted(_COUNTER.sub('', line) for line in lines)).encode()
 
 
 def _functions_of(part):

@@ -4,6 +4,8 @@ import dataclasses
 import functools
 import json
 import logging
+import os
+import subprocess
 import sys
 import types
 
@@ -171,3 +173,46 @@ def test_images_are_shown_by_their_numbers():
   assert repr(images) == "FederatedImages('tiny': 4 clients, 30 test images of 8x8x1, 3 classes)"
   text = json.dumps(experiment.describe())
   assert 'tiny' in text and len(text) < 8000
+
+
+def multiplied(factor):
+  @tff.tensorflow.computation(np.float32)
+  def computed(x):
+    return tf.function(lambda y: factor * y)(x)
+  return computed
+
+
+def clipping(norm, inner=None):
+  return tff.aggregators.clipping_factory(norm, inner or tff.aggregators.MeanFactory())
+
+
+@pytest.mark.parametrize(('build', 'others'), [
+    (lambda: clipping(1.0), [lambda: clipping(2.0), lambda: tff.aggregators.zeroing_factory(
+        1.0, tff.aggregators.MeanFactory()), lambda: clipping(1.0, clipping(3.0))]),
+    (lambda: clipping(tff.aggregators.PrivateQuantileEstimationProcess.no_noise(1.0, 0.5, 0.2)),
+     [lambda: clipping(tff.aggregators.PrivateQuantileEstimationProcess.no_noise(1.0, 0.6, 0.2))]),
+    (lambda: multiplied(2.0), [lambda: multiplied(3.0)])])
+def test_constants_within_computations_of_tff_count(build, others):
+  known = lambda made: (json.dumps(description.describe({'a': made})), description.digests({'a': made}))
+  assert known(build()) == known(build())
+  for other in others:
+    assert known(build()) != known(other())
+
+
+def test_objects_of_tff_are_described_alike_in_every_process():
+  script = ("""import json
+import numpy as np, tensorflow as tf, tensorflow_federated as tff
+from tff_vision import description
+for number in range({}):
+  @tff.tensorflow.computation(np.float32)
+  def computed(x):
+    return tf.function(lambda y: 2.0 * y)(x)
+aggregators = tff.aggregators
+held = {{'type': aggregators.SumFactory().create(tff.types.to_type(np.float32)), 'computed': computed,
+        'clipped': aggregators.clipping_factory(1.0, aggregators.MeanFactory())}}
+print(json.dumps([description.describe(held), description.digests(held)]))""")
+  # Not forked: such processes have one hash seed.
+  one, other = (subprocess.run([sys.executable, '-c', script.format(number)], capture_output=True, check=True,
+                               timeout=120, cwd=forked.ROOT, env=os.environ | {'PYTHONHASHSEED': str(number)}).stdout
+                for number in (1, 12))
+  assert one == other and json.loads(one)[1]
