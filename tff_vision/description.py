@@ -65,11 +65,7 @@ def name_of(value: Any) -> str:
 
 
 class _Walk:
-  """Walks through an object and its contents.
-
-  Attributes:
-    digests: Digests of values that are described by size alone, keyed by their path.
-  """
+  """Walks through an object; `digests` are those of values that are described by size alone, keyed by their path."""
 
   def __init__(self):
     self.digests = {}
@@ -201,8 +197,8 @@ def _parts_of(value) -> Iterator[tuple[str, Any]]:
                   if name not in ('__dict__', '__weakref__') and hasattr(value, name))
   kind = value if isinstance(value, type) else type(value)
   if not _is_the_users(kind) and '<locals>' in kind.__qualname__:  # TFF's clipping factory has no attributes.
-    for name, part in vars(kind).items():
-      yield from ((f'{name}({held})', value) for method in _functions_of(part) for held, value in _captured(method))
+    yield from ((f'{name}({held})', kept) for name, part in vars(kind).items() for method in _functions_of(part)
+                for held, kept in _captured(method))
   for base in kind.__mro__ if _is_the_users(kind) else ():
     if base is not kind and _is_the_users(base):
       yield f'base {base.__qualname__}', base
@@ -222,8 +218,8 @@ def _code_of_computation(value):
   TensorFlow numbers the names in graphs by what the process traced before, and orders functions by their names.
   """
   from google.protobuf import text_format  # Part of TensorFlow, which has made the computation.
-  lines = text_format.MessageToString(type(value).get_proto(value)).splitlines()
-  return '\n'.join(sorted(_COUNTER.sub('', line) for line in lines)).encode()
+  text = _COUNTER.sub('', text_format.MessageToString(type(value).get_proto(value)))
+  return '\n'.join(sorted(text.splitlines())).encode()
 
 
 def _functions_of(part):
