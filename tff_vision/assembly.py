@@ -157,10 +157,22 @@ def _with_states(parts, chosen, task, config):
                              data=driver.NumberedData(parts.data), own_models=own_models)
 
 
-def sent_data(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan) -> protocols.ClientData:
-  """Returns the input of a process of `config` for the clients of `task`, whose images the driver sends."""
+def of_other_clients(parts: Parts, config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan,
+                     client_states: pathlib.Path | None) -> Parts:
+  """Returns the parts with the clients of `task`, whose images the driver sends; what they keep begins anew.
+
+  Args:
+    client_states: As in `assemble`; None: the clients keep nothing.
+  """
   chosen = process.algorithm_of(task, config.algorithm, config.client)
-  return _layered_data(client_data.SentData(task=task), chosen, config, task, plan)
+  data = _layered_data(client_data.SentData(task=task), chosen, config, task, plan)
+  states = None if client_states is None or parts.states is None else parts.states.moved(client_states)
+  return _with_states(dataclasses.replace(parts, data=data, states=states), chosen, task, config)
+
+
+def fed(parts: Parts, data: Any) -> Parts:
+  """Returns the parts with other data of the same clients, who keep what they have."""
+  return dataclasses.replace(parts, data=data if parts.states is None else driver.NumberedData(data))
 
 
 def _layered_data(data, chosen, config, task, plan, among=None):

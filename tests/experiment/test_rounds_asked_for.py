@@ -1,5 +1,7 @@
 """Rounds and cohorts that a program asks for: what there is not is refused, and no client counts twice."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -60,3 +62,65 @@ def test_other_images_come_with_all_that_the_process_is_given_beside_them(parts)
                   for one in (training, training.with_images(tv.testing.tiny_images())))
   for one, other in zip(own, given, strict=True):
     np.testing.assert_array_equal(one, other)
+
+
+def other_images(*sizes):
+  """Returns images of the kind of `tiny_images`, of clients with these numbers of examples."""
+  rng = np.random.default_rng(5)
+  part = lambda count: (rng.integers(0, 256, (count, 8, 8), np.uint8), np.arange(count) % 3)
+  return tv.data.from_arrays({f'k{number}': part(size) for number, size in enumerate(sizes)}, test=part(9))
+
+
+def two_rounds(training):
+  state = training.begin()
+  for round_num in (1, 2):
+    state = training.next(state, round_num).state
+  return [*training.weights(state).trainable, training.evaluate(state)['evaluation']['loss']]
+
+
+@pytest.mark.parametrize('parts', [
+    {}, {'algorithm': 'ditto'}, {'algorithm': 'ifca'}, {'aggregator': configs.AggregationConfig(
+        compression='top_k', top_k_fraction=0.5)}], ids=['fedavg', 'ditto', 'ifca', 'top_k'])
+@pytest.mark.parametrize('sizes', [(12, 5, 14, 9), (3, 7, 20, 6, 5, 8)], ids=str)
+def test_other_clients_train_as_those_of_an_experiment_on_their_images(parts, sizes):
+  found = other_images(*sizes)
+  with tv.open_runtime() as place:
+    training = experiment(**{'participation': tv.Fixed(3), **parts}).prepare(place)
+    two_rounds(training)  # What its clients keep must not come to others.
+    given = two_rounds(training.with_images(found))
+    own = two_rounds(dataclasses.replace(training.made, task=tv.Task(found, model=training.made.task.model)
+                                         ).prepare(place))
+  for one, other in zip(own, given, strict=True):
+    np.testing.assert_array_equal(one, other)
+
+
+def test_fewer_clients_than_a_cohort_has_all_take_part():
+  with tv.open_runtime() as place:
+    training = experiment(participation=tv.Fixed(4)).prepare(place).with_images(other_images(5, 8))
+    state = training.begin()
+    drawn, named = (training.weights(training.next(state, 1, cohort).state).trainable for cohort in (None, [0, 1]))
+  np.testing.assert_array_equal(drawn[0], named[0])
+
+
+@pytest.mark.parametrize(('algorithm', 'sizes', 'said'), [
+    ('scaffold', (12, 5, 14, 10), "numbers of the clients' examples"), ('feddyn', (12, 5, 14), 'of the clients'),
+    ('afl', (12, 5, 14, 5, 4), 'another number of clients')])
+def test_images_of_other_numbers_are_refused_where_the_process_counts_on_them(algorithm, sizes, said):
+  with tv.open_runtime() as place:
+    training = experiment(algorithm=algorithm, participation=tv.Fixed(3)).prepare(place)
+    with pytest.raises(ValueError, match=f'with_images: .*{said}'):
+      training.with_images(other_images(*sizes))
+
+
+def test_data_of_ones_own_come_with_what_clients_keep():
+  class Data:
+    def __init__(self, task):
+      self.task = task
+
+    def request(self, client, number):
+      return self.task.client_element(client, number)
+
+  with tv.open_runtime() as place:
+    own, given = (experiment(algorithm='scaffold', participation=tv.Fixed(3)).prepare(place) for _ in range(2))
+    for one, other in zip(two_rounds(own), two_rounds(given.with_data(Data(given.task))), strict=True):
+      np.testing.assert_array_equal(one, other)

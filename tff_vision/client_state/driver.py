@@ -30,7 +30,8 @@ class NumberedData(protocols.WrappedData):
   """The same data; each client's request also names the client and the round."""
 
   def request(self, client: int, round_num: int) -> Request:
-    return Request(client, round_num, self._data.request(client, round_num))
+    found = self._data.request(client, round_num)
+    return found if isinstance(found, Request) else Request(client, round_num, found)
 
 
 class KeptStateProcess(protocols.WrappedProcess):

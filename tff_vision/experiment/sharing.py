@@ -14,6 +14,7 @@ _DATA_ONLY = {'data': None, 'cohort': None, 'attack': None,
               'program': ('seed', 'rounds_per_evaluation', 'select_best', 'patience'),
               'aggregation': ('contribution_metric', 'contribution_permutations', 'contribution_tolerance')}
 _ANEW = 'build one for this experiment'
+_OTHER_SIZES = f'{{}}: the process counts on the numbers of the clients\' examples, which are others here; {_ANEW}.'
 
 
 def check(made: definition.Definition, planned: planning.Planned, *, built: definition.Definition,
@@ -35,18 +36,14 @@ def check(made: definition.Definition, planned: planning.Planned, *, built: defi
   attacks = [one.config.attack.attack in attacked_work.UPDATE_ATTACKS for one in (made, built)]
   if attacks[0] != attacks[1]:
     raise ValueError(f'like: the process was built for another attack; {_ANEW}.')
-  if parts.numbered and len(both[0].train) != len(both[1].train):
-    raise ValueError(f'like: the process was built for another number of clients; {_ANEW}.')
-  # Noise and the bounds of hidden sums depend on the number of examples of every client. A server that reads the share
-  # of the clients' weights depends only on the total.
+  check_counts(both[0], both[1], 'like', parts)
+  # Noise and the bounds of hidden sums depend on the number of examples of every client.
   sizes = [part.train.sizes for part in both]
-  weights = [(len(own), own.sum()) for own in sizes]
   if planned.plan.built != built_for.plan.built:
     raise ValueError(f'like: noise and bounds of privacy={made.config.privacy.privacy} follow from clients, '
                      f'participation and seed, and the process has those of other ones; {_ANEW}.')
-  if made.config.promises and not np.array_equal(sizes[0], sizes[1]) or parts.reads_share and weights[0] != weights[1]:
-    raise ValueError('like: the process counts on the numbers of the clients\' examples, which are others here; '
-                     f'{_ANEW}.')
+  if made.config.promises and not np.array_equal(sizes[0], sizes[1]):
+    raise ValueError(_OTHER_SIZES.format('like'))
 
 
 def check_kind(mine: images_lib.FederatedImages, built_for: images_lib.FederatedImages, what: str) -> None:
@@ -57,6 +54,21 @@ def check_kind(mine: images_lib.FederatedImages, built_for: images_lib.Federated
   """
   if mine.spec != built_for.spec or mine.preprocessing != built_for.preprocessing:
     raise ValueError(f'{what}: the process was built for images of another kind; {_ANEW}.')
+
+
+def check_counts(mine: images_lib.FederatedImages, built_for: images_lib.FederatedImages, what: str,
+                 parts: assembly.Parts) -> None:
+  """Refuses images of other numbers of clients or examples, where the process counts on them; as `check_kind`.
+
+  Raises:
+    ValueError: The numbers differ.
+  """
+  if parts.numbered and len(mine.train) != len(built_for.train):
+    raise ValueError(f'{what}: the process was built for another number of clients; {_ANEW}.')
+  # A server that reads the share of the clients' weights depends only on the total.
+  sizes = [images.train.sizes for images in (mine, built_for)]
+  if parts.reads_share and (len(sizes[0]), sizes[0].sum()) != (len(sizes[1]), sizes[1].sum()):
+    raise ValueError(_OTHER_SIZES.format(what))
 
 
 def _fields(section, found):

@@ -2,7 +2,6 @@
 
 import abc
 import contextlib
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,7 +72,7 @@ class Trainer(abc.ABC):
       self._check(cohort)
     chosen: Any = self.plan.cohort(round_num) if cohort is None else cohort
     clients = [int(client) for client in chosen]
-    requests = pieces.Made(functools.partial(self.data.request, round_num=round_num), clients)
+    requests = pieces.Made(lambda client: self.data.request(client, round_num), clients)
     with self._among(clients):
       return self.process.next(state, list(requests) if self.place is None else requests)  # TFF's own takes lists.
 

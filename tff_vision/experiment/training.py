@@ -158,28 +158,38 @@ class Training(trainer.Trainer):
       raise ValueError(f'with_data does not go with privacy={self.made.config.privacy.privacy}: what it costs follows '
                        'from the numbers of the clients\' examples, which nobody knows of such data; prepare an '
                        'experiment on images.')
-    return self._fed(data)
-
-  def _fed(self, data):
-    return dataclasses.replace(self, parts=dataclasses.replace(self.parts, data=data))
+    return dataclasses.replace(self, parts=assembly.fed(self.parts, data))
 
   def with_images(self, images: images_lib.FederatedImages) -> 'Training':
     """Returns the same process with the clients of other images of the same kind; the driver sends these images.
 
+    They are other clients: what clients keep begins anew. If they are fewer than a cohort has, all of them are one.
+
     Raises:
-      ValueError: They are of another kind; noise, cohorts or hidden sums count on the numbers of examples of the
-        clients, which are others; or they tell what no promise covers.
+      ValueError: They are of another kind; noise, cohorts, hidden sums or the server count on the numbers of examples
+        of the clients, or on that of the clients, which are others; or they tell what no promise covers.
     """
     sharing.check_kind(images, self.task.images, 'with_images')
+    sharing.check_counts(images, self.task.images, 'with_images', self.parts)
     planning.check_clients(images)
     planning.check_told(self.made.config, images)
     if self.made.config.promises and not np.array_equal(images.train.sizes, self.task.images.train.sizes):
       raise ValueError('with_images: what is promised counts on the numbers of the clients\' examples, which are '
                        'others in these images; prepare an experiment on them.')
-    task = dataclasses.replace(self.task, images=attacked.attacked(
-        self.made.config.attack, images, seed=self.made.config.program.seed))
-    return dataclasses.replace(self, planned=dataclasses.replace(self.planned, task=task))._fed(
-        assembly.sent_data(self.made.config, task, self.plan))
+    config = self.made.config
+    task = dataclasses.replace(self.task, images=attacked.attacked(config.attack, images, seed=config.program.seed))
+    plan, folder = self.plan, None
+    if len(images.train) != self.population:  # Nothing is promised, or the numbers of examples would differ.
+      size = min(config.cohort.cohort_size, len(images.train))
+      plan = planning.build_plan(dataclasses.replace(
+          config, cohort=dataclasses.replace(config.cohort, cohort_size=size)), task)
+    if self.states is not None:
+      folder = pathlib.Path(tempfile.mkdtemp())
+    parts = assembly.of_other_clients(self.parts, config, task, plan, folder)
+    found = dataclasses.replace(self, planned=dataclasses.replace(self.planned, task=task, plan=plan), parts=parts)
+    if folder is not None:
+      weakref.finalize(found.states, shutil.rmtree, folder, ignore_errors=True)
+    return found
 
 
 def prepare(made: definition.Definition, place: Any, *, client_states: str | os.PathLike[str] | None,
