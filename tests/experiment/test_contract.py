@@ -7,6 +7,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_federated as tff
 
 import tff_vision as tv
 from tff_vision import configs
@@ -109,6 +110,8 @@ def sent(trained, change=lambda part: part, **more):
     (Keeps(), 'Keeps.brings must return the state'),
     (Steps(lambda server, mean, share: None), r'must return \(the next state, the gradient\), found NoneType'),
     (Steps(lambda server, mean, share: (server, mean[:1])), 'a gradient like the weights, a list: found 1 tensors'),
+    (Steps(lambda server, mean, share: (server, [0.0, 0.0])), 'a list: found float in place of float32'),
+    (Steps(lambda server, mean, share: (1.5, mean)), r'server_state: found float in place of float32\(2,\)'),
     (Steps(lambda server, mean, share: (server, mean[0])), 'a list: found one tensor'),
     (Steps(lambda server, mean, share: (tf.zeros([3]), mean)), 'the next state in the form of server_state'),
     (Steps(lambda server, mean, share: (server, [part * share for part in mean])),
@@ -123,7 +126,7 @@ def test_algorithms_that_break_the_contract_are_refused_in_one_sentence(algorith
 
 @pytest.mark.parametrize(('first', 'following', 'after_two'), [
     (tf.constant(3), lambda own: own + 1, 5), (np.uint8(3), lambda own: own + tf.constant(1, tf.uint8), 5),
-    (False, tf.logical_not, False), (0.0, lambda own: 7.0, 7.0),
+    (False, tf.logical_not, False), (0.0, lambda own: 7, 7.0),
     ({'b': tf.constant(0), 'a': tf.ones([2])}, lambda own: {'a': own['a'] * 2, 'b': own['b'] + 1},
      {'b': 2, 'a': np.array([4.0, 4.0])}),
     ([tf.zeros([2]), tf.zeros([2])], lambda own: [own[1], own[0] + 1], [np.ones(2), np.ones(2)])])
@@ -137,6 +140,56 @@ def test_what_clients_and_the_server_keep_may_be_any_numbers_in_any_order(first,
       same = [np.array_equal(one, other) for one, other in zip(
           tf.nest.flatten(found), tf.nest.flatten(after_two), strict=True)]
       assert same and all(same)
+
+
+class Optimizer(tff.learning.optimizers.Optimizer):
+  """Makes the step that `made` makes of its state, weights and gradients."""
+
+  def __init__(self, made):
+    self.made = made
+
+  def initialize(self, specs):
+    return {'slow': tuple(tf.zeros(spec.shape) for spec in specs), 'number': tf.constant(0)}
+
+  def next(self, state, weights, gradients):
+    return self.made(state, weights, gradients)
+
+
+def with_momentum(state, weights, gradients):
+  slow = tuple(0.9 * before + part for before, part in zip(state['slow'], gradients, strict=True))
+  # The keys stand in another order than at first.
+  return {'number': state['number'] + 1, 'slow': slow}, tuple(
+      weight - 0.1 * part for weight, part in zip(weights, slow, strict=True))
+
+
+@pytest.mark.parametrize('side', ['client', 'server'])
+@pytest.mark.parametrize(('optimizer', 'said'), [
+    (Optimizer(lambda state, weights, gradients: 1 / 0), 'Optimizer fails with ZeroDivisionError'),
+    (Optimizer(lambda state, weights, gradients: weights), 'Optimizer must return from next a state like'),
+    (Optimizer(lambda state, weights, gradients: (state, weights[:1])), 'weights like those .*: found 1 tensors in'),
+    (Optimizer(lambda state, weights, gradients: ({**state, 'number': 1.0}, weights)), 'found float in place of int32'),
+    (tff.learning.optimizers.build_adafactor(0.01), r'a state like that of initialize: found float32\(\) in place of')])
+def test_optimizers_that_break_their_contract_are_refused_in_one_sentence(side, optimizer, said):
+  given = {'client': {'client': tv.Client(optimizer)}, 'server': {'server': tv.Server(optimizer)}}[side]
+  with pytest.raises(ValueError, match=f'{side}_optimizer=.*{said}') as refused, tv.open_runtime() as place:
+    dataclasses.replace(experiment(), **given).prepare(place)
+  assert '\n' not in str(refused.value)
+
+
+@pytest.mark.parametrize('side', ['client', 'server'])
+def test_an_optimizer_of_ones_own_is_that_of_tff(side):
+  momentum = tff.learning.optimizers.build_sgdm(0.1, momentum=0.9)
+  found = []
+  with tv.open_runtime() as place:
+    for optimizer in (Optimizer(with_momentum), momentum):
+      given = {'client': {'client': tv.Client(optimizer, epochs=2, batch_size=4)},
+               'server': {'server': tv.Server(optimizer)}}[side]
+      training = dataclasses.replace(experiment(), **given).prepare(place)
+      state = training.begin()
+      for round_num in (1, 2):
+        state = training.next(state, round_num).state
+      found.append(training.weights(state).trainable[0])
+  np.testing.assert_allclose(*found, atol=1e-6)
 
 
 def test_a_declared_share_is_read():

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_federated as tff
 
 from tff_vision import plugins
 from tff_vision.learning import algorithm as algorithm_lib
@@ -48,9 +49,7 @@ def work(algorithm: algorithm_lib.Algorithm, client: algorithm_lib.Client) -> al
     return found
   if differing := _difference(found.kept, client.brought):
     raise ValueError(f'{name} must return as kept what brings describes: {differing}.')
-  kept = [tf.convert_to_tensor(part, wanted.dtype)
-          for part, wanted in zip(tf.nest.flatten(found.kept), tf.nest.flatten(client.brought), strict=True)]
-  return dataclasses.replace(found, kept=tf.nest.pack_sequence_as(client.brought, kept))
+  return dataclasses.replace(found, kept=formed(found.kept, client.brought))
 
 
 def step(algorithm: algorithm_lib.Algorithm, server: Any, mean: Any, share: tf.Tensor, weights: algorithm_lib.Tensors
@@ -73,8 +72,13 @@ def step(algorithm: algorithm_lib.Algorithm, server: Any, mean: Any, share: tf.T
   if tf.is_tensor(gradient) or (differing := _difference(list(gradient), list(weights))):
     raise ValueError(f'{name} must return a gradient like the weights, a list: '
                      f'{"found one tensor" if tf.is_tensor(gradient) else differing}.')
-  # The order of a dictionary's keys is part of the state's type, and `step` may give another.
-  return tf.nest.pack_sequence_as(server, tf.nest.flatten(own)), gradient
+  return formed(own, server), gradient
+
+
+def formed(found: Any, wanted: Any) -> Any:
+  """Returns a state in the form of another: a dictionary's order of keys, and a number's type, are part of the form."""
+  return tf.nest.pack_sequence_as(wanted, [tf.convert_to_tensor(part, like.dtype) for part, like in zip(
+      tf.nest.flatten(found), tf.nest.flatten(wanted), strict=True)])
 
 
 def server_state(algorithm: algorithm_lib.Algorithm, weights: algorithm_lib.Tensors) -> Any:
@@ -126,6 +130,32 @@ def brings(algorithm: algorithm_lib.Algorithm, weights: algorithm_lib.Tensors) -
   return _settled(found, name)
 
 
+def check_optimizer(side: str, optimizer: Any, weights_type: tff.StructType) -> None:
+  """Refuses an optimizer of one's own that cannot make one step from zeros; a built-in name is not looked at.
+
+  Args:
+    side: `client` or `server`.
+    weights_type: The type of the model's weights.
+
+  Raises:
+    ValueError: It fails, or returns another state than `initialize`, or other weights.
+  """
+  if isinstance(optimizer, str):
+    return
+  name = f'{side}_optimizer={plugins.name_of(optimizer)}'
+  specs = tuple(tff.types.type_to_tf_tensor_specs(weights_type).trainable)
+  zeros = tuple(tf.zeros(spec.shape, spec.dtype) for spec in specs)
+  try:
+    first = optimizer.initialize(specs)
+    state, stepped = optimizer.next(first, zeros, zeros)
+  except Exception as error:
+    raise ValueError(f'{name} fails with {plugins.reason(error)}') from error
+  if differing := _difference(state, tf.nest.map_structure(tf.convert_to_tensor, first)):
+    raise ValueError(f'{name} must return from next a state like that of initialize: {differing}.')
+  if differing := _difference(stepped, zeros):
+    raise ValueError(f'{name} must return from next weights like those that it gets: {differing}.')
+
+
 def _settled(value, name):
   if hasattr(value, '_fields'):
     raise ValueError(f'{name} must describe a state in tuples, lists and dictionaries, found {type(value).__name__}.')
@@ -150,6 +180,8 @@ def _difference(found, wanted):
     return f'found {len(found)} tensors in place of {len(wanted)}'
   for one, other in zip(found, wanted, strict=True):
     if one is None or not tf.is_tensor(one) and not hasattr(one, 'dtype') and not isinstance(one, (int, float)):
+      return f'found {_shown(one)} in place of {_shown(other)}'
+    if not hasattr(one, 'dtype') and (other.shape.rank or isinstance(one, float) and not other.dtype.is_floating):
       return f'found {_shown(one)} in place of {_shown(other)}'
     if hasattr(one, 'dtype') and (tf.as_dtype(one.dtype) != tf.as_dtype(other.dtype)
                                   or not tf.TensorShape(one.shape).is_compatible_with(other.shape)):

@@ -53,6 +53,8 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
   takes_weights = isinstance(aggregator, tff.aggregators.WeightedAggregationFactory)
   weighted = takes_weights and beside.weighs
   chosen = algorithm_of(task, algorithm, client)
+  for side, optimizer in (('client', client.client_optimizer), ('server', server.server_optimizer)):
+    contract.check_optimizer(side, optimizer, task.weights_type)
   step = server_step.ServerStep(
       algorithm=chosen,
       optimizer=optimizers.server_optimizer(server, scheduled=not schedule.server_is_constant()),
@@ -86,6 +88,7 @@ def around(client_work: Callable[[told.Beside], tff.learning.templates.ClientWor
   blank_model = lambda: blank.blank_model(lambda: replayable.with_replayable_dropout(model))
   weights_type = tff.tensorflow.computation(
       lambda: tff.learning.models.ModelWeights.from_model(blank_model())).type_signature.result
+  contract.check_optimizer('server', server.server_optimizer, weights_type)
   step = server_step.ServerStep(
       algorithm=algorithm_lib.Algorithm(), optimizer=optimizers.server_optimizer(server, scheduled=False),
       learning_rate=optimizers.learning_rate(server.server_optimizer, server.server_learning_rate),

@@ -90,5 +90,5 @@ class ServerStep:
     if self.schedule is not None:
       rate = self.learning_rate * self.schedule(tf.cast(state['rounds'] + 1, tf.float32))
       optimizer_state = self.optimizer.set_hparams(optimizer_state, collections.OrderedDict(learning_rate=rate))
-    optimizer_state, stepped = self.optimizer.next(optimizer_state, trainable, tuple(gradient))
-    return optimizer_state, own, tuple(stepped)
+    following, stepped = self.optimizer.next(optimizer_state, trainable, tuple(gradient))
+    return contract.formed(following, optimizer_state), own, tuple(stepped)
