@@ -191,3 +191,8 @@ def test_an_aggregator_that_fails_where_nobody_takes_part():
 def test_an_algorithm_that_fails_where_a_client_has_no_example():
   with pytest.raises(AssertionError, match='a round of a client without examples fails: '):
     tv.testing.check_algorithm(Starting(), model='linear')
+
+
+def test_a_function_that_returns_no_model():
+  with pytest.raises(AssertionError, match=r'it returns int, and no tf\.keras\.Model'):
+    tv.testing.check_model(lambda input_shape, num_classes: 5)

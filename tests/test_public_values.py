@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import pickle
 import typing
 
 import numpy as np
@@ -138,3 +139,10 @@ def test_progress_is_one_line_a_round(capsys):
 def test_an_illegal_value_is_one_sentence(build, match):
   with pytest.raises(ValueError, match=match):
     build()
+
+
+def test_an_experiment_is_copied_to_other_processes_also_when_it_was_used():
+  made = tv.Experiment(tv.Task(tv.testing.tiny_images(), model='linear'), participation=tv.Fixed(3), rounds=1)
+  assert made.plan() and made.describe()
+  copied = pickle.loads(pickle.dumps(made))
+  assert copied.describe() == made.describe() and copied.fingerprint == made.fingerprint

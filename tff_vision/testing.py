@@ -68,6 +68,7 @@ def check_model(build: Callable[[tuple[int, int, int], int], tf.keras.Model],
   """
   from tff_vision.models import check
   first, second = build(input_shape, num_classes), build(input_shape, num_classes)
+  assert isinstance(first, tf.keras.Model), f'it returns {type(first).__name__}, and no tf.keras.Model.'
   with _sentence():
     check.check(first, input_shape=input_shape, output_shape=(num_classes,))
     check.check_file(first, f'model={plugins.name_of(build)}')

@@ -86,7 +86,7 @@ def test_the_worker_ends_with_the_block_and_the_pipe_closes():
   total, pid = out.splitlines()[0].split()
   assert total == '3' and script.returncode == 0
   assert gone(int(pid))
-  assert 'no runtime is open' in out
+  assert 'No runtime is open' in out
   assert 'Traceback' not in err and 'Exception ignored' not in err
 
 

@@ -91,7 +91,8 @@ class Experiment(definition.Definition):
     """Builds the learning process and returns the training, for programs that run the rounds themselves.
 
     Args:
-      place: An open runtime, from `open_runtime(experiment.runtime)`; None: TFF's own default context.
+      place: An open runtime, from `open_runtime(experiment.runtime)`; None: TFF's own default
+        context, which is there until a runtime was open.
       client_states: The folder for the state that clients keep between rounds; None: a temporary folder, which is
         deleted together with the training.
       secret: As for `plan`.

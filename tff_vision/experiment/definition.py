@@ -60,6 +60,10 @@ class Definition:
         if field.type is int or (field.type == int | None and value is not None):
           validate.whole(**{field.name: value})
 
+  def __getstate__(self) -> dict[str, Any]:
+    # A copy in another process makes anew what follows from the fields: parts of it cannot be pickled.
+    return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
   @functools.cached_property
   def config(self) -> configs.ExperimentConfig:
     """The same experiment as sections of fields, some of which may hold objects: what config.json describes."""

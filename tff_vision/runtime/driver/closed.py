@@ -11,7 +11,8 @@ class _Closed(context_base.SyncContext):
   """Stands in for TFF's own local context, which would start an executor of its own that outlives this process."""
 
   def invoke(self, comp, arg):
-    raise RuntimeError('TFF computations run inside `with local_runtime():` only; no runtime is open.')
+    raise RuntimeError('No runtime is open: call this within `with tff_vision.open_runtime() as place:`, and give '
+                       '`place` to prepare.')
 
 
 def close() -> None:
