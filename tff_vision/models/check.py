@@ -74,8 +74,8 @@ def check_file(model: tf.keras.Model, name: str) -> None:
     except Exception as error:  # Layers of a user may raise anything.
       raise ValueError(
           f'{name} cannot be saved as a Keras file and read again, as a run does at its end ({plugins.reason(error)}): '
-          'register every class of your own by @tf.keras.utils.register_keras_serializable(), and let its get_config '
-          'return the arguments of its __init__.') from error
+          'register every class of your own by @tf.keras.utils.register_keras_serializable(), or name its file by '
+          '--import=FILE.py, and let its get_config return the arguments of its __init__.') from error
 
 
 def _check_known(model):
