@@ -10,7 +10,7 @@ from dp_accounting import pld
 from tests.federation import guarded
 from tff_vision import configs, wording
 from tff_vision.accounting import gdp
-from tff_vision.federation import approval, rehearsal, words
+from tff_vision.federation import approval, approved_costs, rehearsal, words
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.runtime.worker.guard import audit, enforcement, recording, rules
 
@@ -32,7 +32,7 @@ def approved(privacy, tmp_path, *, spare_rounds, cohort_size=3, sampling='fixed'
   turns = sum(0 in cost.cohort(number) for number in range(1, ROUNDS + 1))
   found = approval.of(plan, 'north', rehearsed, spare_rounds=spare_rounds, days=1,
                       certificates=guarded.certificates(tmp_path))
-  return found, turns, approval.rounds_here(plan, 0, rehearsed)
+  return found, turns, approved_costs.rounds_here(plan, 0, rehearsed)
 
 
 @pytest.mark.parametrize('cohort_size', [1, 2, 3])

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tff_vision.configs import typed
-from tff_vision.federation import approval_inputs, mask_site, reading, rehearsal
+from tff_vision.federation import approval_inputs, approved_costs, mask_site, reading, rehearsal
 from tff_vision.federation import certificates as certificates_lib
 from tff_vision.federation import plan as plan_lib
 from tff_vision.program import json_file, whole_file
@@ -119,7 +119,7 @@ def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_
   """
   number = site_number(plan, site)
   check_computations(plan, rehearsed)
-  recorded, here = rehearsed.sites[number], rounds_here(plan, number, rehearsed)
+  recorded, here = rehearsed.sites[number], approved_costs.rounds_here(plan, number, rehearsed)
   approval_inputs.check_fewest(plan, fewest_sites)
   activities = tuple(_activity(plan, number, name, steps, here, spare_rounds)
                      for name, steps in recorded.activities.items())
@@ -128,8 +128,8 @@ def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_
       site=site, plan=plan.digest, expires=approval_inputs.expiry(days),
       computations=tuple(sorted(recorded.computations)), names=rehearsal.names(plan, number, recorded.activities),
       values=tuple(sorted(recorded.values)), activities=activities, most_clients=recorded.most_clients,
-      most_bytes=int(size * _BYTES_FACTOR), epsilon=_epsilon(plan, number, rehearsed, here, spare_rounds),
-      examples=_examples(plan, number, rehearsed),
+      most_bytes=int(size * _BYTES_FACTOR), epsilon=approved_costs.epsilon(plan, number, rehearsed, spare_rounds),
+      examples=approved_costs.examples(plan, number, rehearsed),
       plays=played(plan), peers=peers_of(plan, certificates or {}),
       fewest_clients=2 if rehearsed.privacy is None else rehearsed.privacy.fewest_clients, fewest_sites=fewest_sites,
       key_holder=key_holder_of(plan, key_holder, certificates or {}))
@@ -273,38 +273,3 @@ def _activity(plan: plan_lib.Plan, site: int, name: str, times: Sequence[Sequenc
           rehearsal.TEST: _TESTS, rehearsal.SURVEY: _TESTS}
   return rules.Activity(name=name, orders=orders, most=most.get(name, rounds + _ASKED_BESIDE),
                         trains=name == rehearsal.ROUND, names=rehearsal.names(plan, site, (name,)))
-
-
-def _examples(plan, site, rehearsed) -> tuple[int, ...]:
-  if not rehearsed.examples:
-    return ()
-  return tuple(count for count, of_site in zip(rehearsed.examples, plan.site_of_clients, strict=True)
-               if of_site == site)
-
-
-def rounds_here(plan: plan_lib.Plan, site: int, rehearsed: rehearsal.Rehearsal) -> int:
-  """Returns how many of the plan's rounds may begin at a site.
-
-  Where clients draw the noise, everybody knows the cohorts, and these are the rounds that have a client of the site. A
-  coordinator that chose its clients more often would spend more than the plan does.
-  """
-  if rehearsed.privacy is None or not rehearsed.privacy.clients_draw_noise:
-    return plan.rounds
-  clients = _clients(plan, site)
-  return sum(not clients.isdisjoint(map(int, rehearsed.privacy.cohort(number))) for number in range(1, plan.rounds + 1))
-
-
-def _clients(plan, site) -> set[int]:
-  return {client for client, of_site in enumerate(plan.site_of_clients) if of_site == site}
-
-
-def _epsilon(plan, site, rehearsed, here, spare_rounds) -> tuple[tuple[int, float], ...]:
-  clients, rounds = sorted(_clients(plan, site)), max(1, here + spare_rounds)
-  whole = rehearsed.cost(rounds, clients)
-  if whole is None:
-    return ()
-  if plan.experiment().cohort.cohort_size < len(plan.clients) and not rehearsed.privacy.clients_draw_noise:
-    # Rounds in which none of this site's clients were drawn cost too, and nobody sees them here.
-    return ((rounds, whole),)
-  fewer = sorted({max(1, here // 4), max(1, here // 2), max(1, here)} - {rounds})
-  return (*((few, rehearsed.cost(few, clients)) for few in fewer), (rounds, whole))

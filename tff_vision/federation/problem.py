@@ -1,11 +1,11 @@
 """What a federation learns: the model and the kind of images of its plan, checked for fit; no data is read."""
 
 from tff_vision import objectives, tasks
+from tff_vision.accounting import cohort_sizes
 from tff_vision.aggregation import secured
 from tff_vision.experiment import evaluations, planning
 from tff_vision.federation import images
 from tff_vision.federation import plan as plan_lib
-from tff_vision.participation import cohort_sampling
 from tff_vision.program import selection
 
 
@@ -18,8 +18,11 @@ def of(plan: plan_lib.Plan) -> tasks.Problem:
   """
   config, found = plan.experiment(), images.of(plan)
   planning.check_told(config, found)
-  cohort_sampling.build_cohort(config.cohort, population=len(plan.clients), seed=config.program.seed,
-                               sizes=secured.cohort_size_bounds(config.secure))
+  expected, population = config.cohort.cohort_size, len(plan.clients)
+  if expected > population:
+    raise ValueError(f'cohort_size={expected} is larger than the population of {population} clients.')
+  cohort_sizes.check(secured.cohort_size_bounds(config.secure), expected=expected, records=population,
+                     sampling=config.cohort.sampling)
   made = tasks.build_problem(config, found, objectives.build(config.task, found, config.data.normal_class))
   if config.program.select_best is not None:
     selection.of(config.program.select_best, config.program.patience, made.objective,

@@ -8,7 +8,7 @@ from tff_vision import wording
 from tff_vision.accounting import gdp
 from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.federation import approval as approval_lib
-from tff_vision.federation import message_sizes, rehearsal
+from tff_vision.federation import approved_costs, message_sizes, rehearsal
 from tff_vision.federation import plan as plan_lib
 from tff_vision.runtime.tff_internals import terms
 from tff_vision.runtime.worker import signatures
@@ -106,7 +106,7 @@ def _cost(plan, approved, rehearsed):
     yield 'Privacy: nothing is promised to the people in the images; whoever has the model may learn of them.'
     return
   rounds, most = approved.epsilon[-1]
-  here = approval_lib.rounds_here(plan, approval_lib.site_number(plan, approved.site), rehearsed)
+  here = approved_costs.rounds_here(plan, approval_lib.site_number(plan, approved.site), rehearsed)
   planned = next(epsilon for number, epsilon in approved.epsilon if number >= here)
   of_all = f' of {plan.rounds}, in which its clients take part,' if here < plan.rounds else ''
   yield (f'Privacy of this site\'s examples: epsilon {wording.at_most(planned)} '
