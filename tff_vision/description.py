@@ -217,7 +217,7 @@ def _code_of_computation(value):
 
   TensorFlow numbers the names in graphs by what the process traced before, and orders functions by their names.
   """
-  from google.protobuf import text_format  # Part of TensorFlow, which has made the computation.
+  from google.protobuf import text_format  # type: ignore[import-untyped]  # TensorFlow, which made it, has it.
   text = _COUNTER.sub('', text_format.MessageToString(type(value).get_proto(value)))
   return '\n'.join(sorted(text.splitlines())).encode()
 
