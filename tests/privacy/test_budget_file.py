@@ -94,6 +94,8 @@ def test_another_budget_other_data_and_promises_to_examples_are_refused(tmp_path
     reserve(opened(tmp_path / 'no' / 'budget'), 'two', gaussian(0.1))
   with pytest.raises(ValueError, match='budget_epsilon=1.0 has no effect without budget_file'):
     budget_file_config.BudgetFileConfig(budget_epsilon=1.0)
+  with pytest.raises(ValueError, match='budget_file=/dev/null is no file'):  # It would forget what was spent.
+    reserve(opened('/dev/null'), 'one', gaussian(0.1))
 
 
 def test_examples_pay_as_their_own_client_while_all_runs_divide_the_data_alike(tmp_path):

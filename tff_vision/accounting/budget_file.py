@@ -18,6 +18,7 @@ import json
 import os
 import pathlib
 import secrets
+import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -170,6 +171,8 @@ class BudgetFile:
     except OSError as error:
       raise ValueError(f'budget_file={self._path} cannot be opened: {error.strerror}.') from None
     with open(descriptor, 'r+b', buffering=0) as file:
+      if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # Such as /dev/null, which would forget what was spent.
+        raise ValueError(f'budget_file={self._path} is no file: what runs cost must stay there.')
       fcntl.flock(file, fcntl.LOCK_EX)  # Waits; the holder of the lock only computes a total.
       yield _Journal(file, self._path)
 
