@@ -223,3 +223,10 @@ def test_an_objective_that_needs_labels_gets_them_unless_something_is_promised()
       privacy='local_dp', clip_norm=1.0, noise_multiplier=9.0)}):
     with pytest.raises(ValueError, match='needs constants from the clients\' own labels'):
       experiment(Own(num_outputs=3, multi_label=False), **parts).ledger()
+
+
+@pytest.mark.parametrize('given', [{'on_round': None}, {'stop_requested': 5}])
+def test_what_is_called_after_a_round_must_be_a_function(given, tmp_path):
+  with pytest.raises(ValueError, match=f'{next(iter(given))} must be a function'):
+    experiment().run(tmp_path / 'run', **given)
+  assert not (tmp_path / 'run').exists()

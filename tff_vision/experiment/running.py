@@ -37,6 +37,11 @@ class Watcher:
   on_round: Callable[[loop.RoundRecord], None] = lambda record: None
   stop_requested: Callable[[], bool] = lambda: False
 
+  def __post_init__(self):
+    for field in dataclasses.fields(self):  # A round of training would be lost before it is called.
+      if not callable(getattr(self, field.name)):
+        raise ValueError(f'{field.name} must be a function, found {getattr(self, field.name)!r}.')
+
 
 def run(made: definition.Definition, launch: configs.LaunchConfig, watcher: Watcher, *, fewer_clients: bool = False
         ) -> result.RunResult:
