@@ -16,8 +16,6 @@ FAST := tests/test_configs.py tests/test_layering.py tests/test_compatibility.py
   tests/data/test_folders.py tests/privacy/test_cohorts.py tests/privacy/test_gdp.py tests/program/test_cells.py \
   tests/program/test_journal.py tests/secure/test_shamir.py tests/documents/test_site.py tests/documents/test_translations.py
 UV_VERSION := 0.13.9
-# Tests that run at a time.
-WORKERS ?= 2
 
 # The first of these commands that is a Python 3.11, or `make PYTHON=/path/to/python3.11 ...`.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3 python,\
@@ -38,7 +36,7 @@ train: $(INSTALLED) $(if $(WITH_GPU),$(FOR_GPU))
 	$(RUN) -m pipelines.train $(if $(WITH_GPU),--runtime=device) $(FLAGS)
 
 test: $(INSTALLED)
-	$(RUN) -m pytest -n $(WORKERS) --dist=loadfile $(TESTS)
+	$(RUN) -m pytest -n 2 --dist=loadfile $(TESTS)
 
 check: lint types
 	$(RUN) -m pytest -n 2 --dist=loadfile -m 'not slow and not ci' $(FAST)

@@ -154,6 +154,7 @@ def _check_taps(taps, own_workers, plain, expected):
   assert found == (expected * np.eye(3, dtype=bool)).tolist()
 
 
+@pytest.mark.ci
 def test_encrypted_rounds(own_workers, in_the_clear, plain, task, taps, monkeypatch, tmp_path):
   fetched, keys = [], []
   fetch, make = handles.Silo.fetch, joint_key.JointKeys.make

@@ -199,6 +199,7 @@ def test_constants_within_computations_of_tff_count(build, others):
     assert known(build()) != known(other())
 
 
+@pytest.mark.ci
 def test_objects_of_tff_are_described_alike_in_every_process():
   script = ("""import json
 import numpy as np, tensorflow as tf, tensorflow_federated as tff

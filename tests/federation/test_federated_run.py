@@ -99,6 +99,7 @@ def test_weights_and_metrics_are_those_of_the_simulated_run(files, tmp_path):
     trained(plan, tmp_path / 'plan', resume=True)
 
 
+@pytest.mark.ci
 def test_hidden_sums_resume_and_early_stopping_over_a_plan(files, tmp_path):
   """Under masks: stopped after a round, then resumed, then ended by patience, as the run that was not stopped."""
   found, folder = files

@@ -12,7 +12,7 @@ def run(module, *arguments):
   return forked.run(['-m', module, *arguments], timeout=400)
 
 
-@pytest.mark.slow
+@pytest.mark.ci
 def test_a_private_run_is_audited(tmp_path):
   folder, out = tmp_path / 'run', tmp_path / 'audit.json'
   trained = run('pipelines.train', f'--run_dir={folder}', '--rounds=2', '--rounds_per_evaluation=2', '--num_clients=6',

@@ -3,12 +3,14 @@
 import json
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.documents import report_paths
 from tests.pipelines.conftest import TINY
 
 
+@pytest.mark.ci
 def test_an_anomaly_detector_is_trained_evaluated_and_used(run_pipeline, tmp_path):
   run_dir = tmp_path / 'parts'
   done = run_pipeline('train', *TINY, '--task=anomaly', '--normal_class=3', '--model=autoencoder',

@@ -84,6 +84,7 @@ def test_clients_of_the_same_names_and_sizes_are_alike_only_if_they_have_the_sam
   assert experiment.fingerprint(unknown).division != experiment.fingerprint(unknown).division
 
 
+@pytest.mark.ci
 def test_a_copy_of_a_run_that_was_stopped_is_not_gone_on_with_beside_it(tmp_path):
   """Each would release its own rounds 2 and 3, and each charge replace the other's."""
   budget = budget_file_config.BudgetFileConfig(budget_file=str(tmp_path / 'budget'), budget_epsilon=100.0)
