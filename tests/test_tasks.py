@@ -72,3 +72,12 @@ def test_clients_with_one_class_are_noted_where_classes_are_compared(tmp_path, t
   found = [note for note in made.images.notes if 'images of one class alone' in note]
   assert [type(note) for note in found] == [images.Counted] * noted
   assert not noted or found[0].startswith('1 of 3 clients hold')
+
+
+def test_a_client_without_an_image_is_none_of_a_single_class():
+  pool = images.Examples(np.zeros((5, 4, 4, 1), np.uint8), np.array([0, 1, 0, 0, 1], np.int32))
+  made = images.FederatedImages(
+      name='some', class_names=['a', 'b'], test=images.HeldOut(examples=pool, clients=[]),
+      train=images.ArrayClients(pool, (np.arange(3), np.array([], np.int64), np.arange(2, 4)), ('x', 'nobody', 'z')))
+  [note] = tasks._with_note_on_one_class(made).notes
+  assert note.startswith('1 of 3 clients hold')
