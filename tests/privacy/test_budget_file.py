@@ -197,12 +197,12 @@ def test_a_run_that_went_on_in_another_folder_is_not_charged_in_its_place(tmp_pa
   """A copy of a folder knows the sessions up to the copy."""
   file, session = opened(tmp_path / 'budget'), budget_file.Session
   charge = lambda name, *earlier, label='here': file.reserve(
-      'run', DATA, gaussian(0.3), delta=1e-4, label=label, session=session(name, [*earlier, name]))
+      'run', DATA, gaussian(0.3), delta=1e-4, label=label, session=session((*earlier, name)))
   charge('first')
   charge('original', 'first')
   with pytest.raises(ValueError, match='the run of run_dir=copy went on elsewhere, as here: this folder is a copy'):
     charge('copy', 'first', label='run_dir=copy')
-  file.settle('run', DATA, gaussian(0.2), label='here', session=session('original', ['first', 'original']))
+  file.settle('run', DATA, gaussian(0.2), label='here', session=session(('first', 'original')))
   with pytest.raises(ValueError, match='went on elsewhere'):
     charge('copy', 'first', label='run_dir=copy')
   assert file.totals().epsilon == gdp.epsilon(0.2, DELTA)

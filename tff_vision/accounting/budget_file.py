@@ -19,7 +19,7 @@ import os
 import pathlib
 import secrets
 import stat
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tff_vision import wording
@@ -64,11 +64,15 @@ class Session:
   """One process that trains a run, from where an earlier one left it.
 
   Attributes:
-    name: Random, so that no other process has it.
-    known: The names of all sessions in the run's journal, with this one.
+    known: The names of all sessions in the run's journal; the last one is this one's. All but that of the first are
+      random, so that two copies of a run have no later one in common.
   """
-  name: str
-  known: Collection[str]
+  known: Sequence[str]
+
+  @property
+  def name(self) -> str:
+    """The name of this session."""
+    return self.known[-1]
 
 
 class BudgetFile:

@@ -83,6 +83,17 @@ def check(sizes: Sizes, *, expected: float, records: int, sampling: str) -> None
                      'secure_clients_max, or choose sampling=fixed.')
 
 
+def check_cohort(sizes: Sizes, *, size: int, population: int, sampling: str) -> None:
+  """Refuses a cohort of more clients than there are, and what `check` refuses.
+
+  Raises:
+    ValueError: The settings are refused; the message says which setting to change.
+  """
+  if size > population:
+    raise ValueError(f'cohort_size={size} is larger than the population of {population} clients.')
+  check(sizes, expected=size, records=population, sampling=sampling)
+
+
 def out_of_range(sizes: Sizes, *, rate: float, records: int) -> float:
   """Returns the probability that a Poisson cohort has a size that is not allowed."""
   low = stats.binom.cdf(sizes.least - 1, records, rate) if sizes.least else 0.0

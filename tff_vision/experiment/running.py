@@ -110,7 +110,7 @@ def _run(made, launch, watcher, fewer_clients):
     charged = budget_charge.Charge(
         budget, run=secret, data=_identity(budget, planned.task.images), delta=getattr(planned.plan, 'delta', None),
         label=f'run_dir={launch.run_dir}', session=None if budget.budget_file is None else
-        budget_file_lib.Session(journal.new_session(), journal.sessions))
+        budget_file_lib.Session(journal.new_session()))
     charged.reserve(planned.plan.spent(planned.program.rounds))
     if budget.budget_file is not None:
       journal.charge_to(budget.budget_file)

@@ -128,7 +128,8 @@ def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_
       site=site, plan=plan.digest, expires=approval_inputs.expiry(days),
       computations=tuple(sorted(recorded.computations)), names=rehearsal.names(plan, number, recorded.activities),
       values=tuple(sorted(recorded.values)), activities=activities, most_clients=recorded.most_clients,
-      most_bytes=int(size * _BYTES_FACTOR), epsilon=approved_costs.epsilon(plan, number, rehearsed, spare_rounds),
+      most_bytes=int(size * _BYTES_FACTOR), epsilon=approved_costs.epsilon(
+          plan, number, rehearsed, here, spare_rounds),
       examples=approved_costs.examples(plan, number, rehearsed),
       plays=played(plan), peers=peers_of(plan, certificates or {}),
       fewest_clients=2 if rehearsed.privacy is None else rehearsed.privacy.fewest_clients, fewest_sites=fewest_sites,

@@ -28,10 +28,14 @@ def _clients(plan, site) -> set[int]:
   return {client for client, of_site in enumerate(plan.site_of_clients) if of_site == site}
 
 
-def epsilon(plan: plan_lib.Plan, site: int, rehearsed: rehearsal.Rehearsal, spare_rounds: int
+def epsilon(plan: plan_lib.Plan, site: int, rehearsed: rehearsal.Rehearsal, here: int, spare_rounds: int
             ) -> tuple[tuple[int, float], ...]:
-  """Returns after how many begun rounds which epsilon is spent at most, ascending; empty: nothing is promised."""
-  here = rounds_here(plan, site, rehearsed)
+  """Returns after how many begun rounds which epsilon is spent at most, ascending; empty: nothing is promised.
+
+  Args:
+    here: As `rounds_here` returns it.
+    spare_rounds: So many more may begin.
+  """
   clients, rounds = sorted(_clients(plan, site)), max(1, here + spare_rounds)
   whole = rehearsed.cost(rounds, clients)
   if whole is None:

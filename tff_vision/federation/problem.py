@@ -18,11 +18,8 @@ def of(plan: plan_lib.Plan) -> tasks.Problem:
   """
   config, found = plan.experiment(), images.of(plan)
   planning.check_told(config, found)
-  expected, population = config.cohort.cohort_size, len(plan.clients)
-  if expected > population:
-    raise ValueError(f'cohort_size={expected} is larger than the population of {population} clients.')
-  cohort_sizes.check(secured.cohort_size_bounds(config.secure), expected=expected, records=population,
-                     sampling=config.cohort.sampling)
+  cohort_sizes.check_cohort(secured.cohort_size_bounds(config.secure), size=config.cohort.cohort_size,
+                            population=len(plan.clients), sampling=config.cohort.sampling)
   made = tasks.build_problem(config, found, objectives.build(config.task, found, config.data.normal_class))
   if config.program.select_best is not None:
     selection.of(config.program.select_best, config.program.patience, made.objective,

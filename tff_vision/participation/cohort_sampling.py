@@ -246,9 +246,7 @@ def build_cohort(config: configs.CohortConfig, *, population: int, seed: int, ma
     ValueError: The cohort is larger than the population or would almost never have an allowed size, or the availability
       trace is invalid.
   """
-  if config.cohort_size > population:
-    raise ValueError(f'cohort_size={config.cohort_size} is larger than the population of {population} clients.')
-  cohort_sizes.check(sizes, expected=config.cohort_size, records=population, sampling=config.sampling)
+  cohort_sizes.check_cohort(sizes, size=config.cohort_size, population=population, sampling=config.sampling)
   if not config.simulated():
     sampler = SAMPLINGS[config.sampling](population, config.cohort_size, seed)
     return dataclasses.replace(sampler, sizes=sizes) if isinstance(sampler, PoissonCohort) else sampler

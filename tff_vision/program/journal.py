@@ -34,7 +34,7 @@ class Journal:
     self._counts: tuple[int, ...] = ()
     self._lock = threading.Lock()
     self.budget_file: str | None = None  # The budget of several runs to which this run is charged.
-    self.sessions = ['first']  # The processes that were charged to it, as in `budget_file.Session`.
+    self._sessions = ['first']  # The processes that were charged to it, as in `budget_file.Session`.
     lines = path.read_text().split('\n') if path.exists() else []
     for line in lines:
       self._take(_parsed(line))
@@ -94,14 +94,14 @@ class Journal:
     if self.budget_file != budget_file:
       self._write({'budget_file': budget_file})
 
-  def new_session(self) -> str:
-    """Writes that another process goes on with a run that is charged to a budget; returns the name it has there.
+  def new_session(self) -> Sequence[str]:
+    """Writes that another process goes on with a run that is charged to a budget; returns the names of all so far.
 
-    That of a new run has no random name, because a run that the budget refuses leaves no journal.
+    The first has no random name, because a run that the budget refuses leaves no journal.
     """
     if self._path.exists():
       self._write({'session': secrets.token_hex(8)})
-    return self.sessions[-1]
+    return tuple(self._sessions)
 
   def past(self) -> plan_lib.Past:
     """Returns what determines the cost of the rounds so far beyond the plan.
@@ -135,7 +135,7 @@ class Journal:
     if 'budget_file' in entry:
       self.budget_file = entry['budget_file']
     elif 'session' in entry:
-      self.sessions.append(entry['session'])
+      self._sessions.append(entry['session'])
     elif 'again' in entry:
       self._repeated.append((entry['again'], tuple(entry['clients'])))
     elif 'example_counts' in entry:
